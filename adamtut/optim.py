@@ -1,0 +1,216 @@
+"""A rule on a torch model: one optimiser class, three ways to run the same lines."""
+
+import types
+from collections.abc import Callable, Iterable
+
+import torch
+
+from adamtut.rules import as_rule, check_hyper, check_range
+from adamtut.tensor_list import TensorList
+
+HOW = ("loop", "foreach", "compile")
+# What a group may hold besides the hyperparameters of its rule; torch's schedulers and
+# its named parameters write the last two.
+_GROUP_KEYS = {"params", "rule", "maximize", "l2", "initial_lr", "param_names"}
+
+
+class Optimizer(torch.optim.Optimizer):
+    """A `torch.optim.Optimizer` that applies a rule of `adamtut.rules`.
+
+    params    parameters or parameter groups. A group may name its own `rule`, any of that
+              rule's hyperparameters, `maximize` and `l2`
+    rule      a name of `adamtut.rules.RULES`, or a function written like a rule
+    how       "loop": the rule on one tensor after the other;
+              "foreach": the rule on lists of tensors, one call an operator;
+              "compile": torch.compile of that; hyperparameters and t are tensors, so that
+              a schedule does not recompile
+    maximize  climb instead of descend
+    l2        coefficient of the penalty l2/2 * |p|**2, added to the gradient (what
+              torch.optim calls weight_decay everywhere but in AdamW)
+    hyper     hyperparameters of `rule`, for all groups whose rule has them
+
+    The state of a parameter is `t`, the number of its updates, and the rule's tensors,
+    of the parameter's shape, dtype and device. A parameter without gradient is left alone
+    and its t stands still.
+
+    Raises ValueError, TypeError: unknown rule, how or hyperparameter, a value out of range,
+    no parameters, complex parameters, sparse gradients (before anything is updated), and a
+    state_dict of another rule or other shapes (before anything is loaded).
+    """
+
+    def __init__(
+        self,
+        params: Iterable,
+        rule: str | Callable = "adam",
+        how: str = "loop",
+        *,
+        maximize: bool = False,
+        l2: float = 0.0,
+        **hyper,
+    ):
+        if how not in HOW:
+            raise ValueError(f"how is {how!r}; allowed: {', '.join(HOW)}")
+        rule = as_rule(rule)
+        check_hyper(rule, hyper)
+        params = list(params)
+        if not params:
+            raise ValueError("params is empty; allowed: at least one parameter or group")
+        self.how = how
+        self._rules = {rule.__name__: rule}
+        self._hyper = hyper
+        self._compiled = {}
+        lr = hyper.get("lr", rule.defaults.get("lr"))
+        super().__init__(
+            params, {"rule": rule.__name__, "lr": lr, "maximize": maximize, "l2": l2}
+        )
+
+    def __getstate__(self) -> dict:  # for copy.deepcopy and pickle
+        return super().__getstate__() | {
+            "how": self.how,
+            "_rules": self._rules,
+            "_hyper": self._hyper,
+        }
+
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(state)
+        self._compiled = {}  # compiled code does not travel; it is made again when needed
+
+    def add_param_group(self, group: dict) -> None:
+        rule = group.get("rule", self.defaults["rule"])
+        rule = as_rule(self._rules.get(rule, rule))
+        given = {k: v for k, v in group.items() if k not in _GROUP_KEYS}
+        check_hyper(rule, given)
+        check_range("l2", group.get("l2", self.defaults["l2"]), "the optimizer")
+        shared = {k: v for k, v in self._hyper.items() if k in rule.defaults}
+        super().add_param_group(
+            rule.defaults | shared | group | {"rule": rule.__name__}
+        )
+        self._rules[rule.__name__] = rule
+        for p in self.param_groups[-1]["params"]:
+            if p.is_complex():
+                raise TypeError(
+                    f"a parameter of shape {tuple(p.shape)} is {p.dtype}; rule "
+                    f"{rule.__name__} takes real parameters (torch.view_as_real makes them)"
+                )
+
+    @torch.no_grad()
+    def step(self, closure: Callable | None = None):
+        """Update every parameter that has a gradient; return the closure's loss."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        groups = [
+            (group, [p for p in group["params"] if p.grad is not None])
+            for group in self.param_groups
+        ]
+        for group, params in groups:
+            for p in params:
+                if p.grad.layout != torch.strided:
+                    raise TypeError(
+                        f"the gradient of a parameter of shape {tuple(p.shape)} has layout "
+                        f"{p.grad.layout}; rule {group['rule']} needs a dense gradient"
+                    )
+        for group, params in groups:
+            for bucket in self._buckets(group, params):
+                self._update(group, bucket)
+        return loss
+
+    def _buckets(self, group: dict, params: list) -> list[list]:
+        """Parameters that one call can update: same t, device and dtype. Counts t up."""
+        rule = self._rules[group["rule"]]
+        buckets = {}
+        for p in params:
+            state = self.state[p]
+            if not state:
+                state["t"] = 0
+                for name in rule.state:
+                    state[name] = p.clone() if name in rule.starts else torch.zeros_like(p)
+            state["t"] += 1
+            buckets.setdefault((state["t"], p.device, p.dtype), []).append(p)
+        return list(buckets.values())
+
+    def _update(self, group: dict, params: list) -> None:
+        rule = self._rules[group["rule"]]
+        hyper = {name: group[name] for name in rule.defaults}
+        t = self.state[params[0]]["t"]
+        l2, maximize = group["l2"], group["maximize"]
+        lists = [
+            params,
+            [p.grad for p in params],
+            *([self.state[p][name] for p in params] for name in rule.state),
+        ]
+        if self.how == "loop":
+            apply_to_each(rule, lists, t, l2, maximize, hyper)
+        elif self.how == "foreach":  # torch._foreach_* takes numbers, not a tensor lr
+            hyper = {k: v.item() if torch.is_tensor(v) else v for k, v in hyper.items()}
+            apply(rule, map(TensorList, lists), t, l2, maximize, hyper)
+        else:
+            hyper = {k: torch.as_tensor(v, dtype=torch.float64) for k, v in hyper.items()}
+            t = torch.tensor(t, dtype=torch.float64)
+            if rule not in self._compiled:
+                own = own_copy(apply_to_each)
+                self._compiled[rule] = torch.compile(own, fullgraph=True)
+            self._compiled[rule](rule, lists, t, l2, maximize, hyper)
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Load what `state_dict()` returned; nothing is changed where it does not fit."""
+        self._check_state_dict(state_dict)
+        super().load_state_dict(state_dict)
+
+    def _check_state_dict(self, state_dict: dict) -> None:
+        saved, groups = state_dict["param_groups"], self.param_groups
+        if len(saved) != len(groups):
+            raise ValueError(
+                f"state_dict has {len(saved)} parameter groups; this optimizer {len(groups)}"
+            )
+        for i, (old, new) in enumerate(zip(saved, groups, strict=True)):
+            if old.get("rule") != new["rule"]:
+                raise ValueError(
+                    f"state_dict holds rule {old.get('rule')!r} in group {i}; "
+                    f"this optimizer has {new['rule']!r}"
+                )
+            rule = self._rules[new["rule"]]
+            if missing := rule.defaults.keys() - old.keys():
+                raise ValueError(f"state_dict lacks {sorted(missing)} in group {i}")
+            check_hyper(rule, {k: old[k] for k in rule.defaults})
+            if len(old["params"]) != len(new["params"]):
+                raise ValueError(
+                    f"state_dict has {len(old['params'])} parameters in group {i}; "
+                    f"this optimizer {len(new['params'])}"
+                )
+            for key, p in zip(old["params"], new["params"], strict=True):
+                state = state_dict["state"].get(key)
+                for name in rule.state if state else ():
+                    shape = tuple(state[name].shape) if name in state else None
+                    if shape != tuple(p.shape):
+                        raise ValueError(
+                            f"state_dict holds {name} of shape {shape} for parameter {key}; "
+                            f"this optimizer's parameter has {tuple(p.shape)}"
+                        )
+
+
+def apply(rule, tensors, t, l2, maximize, hyper) -> None:
+    """One step of `rule`, written back into tensors = [p, g, first state, ...]."""
+    p, g, *state = tensors
+    if maximize:
+        g = -g
+    if l2 != 0:
+        g = g + l2 * p
+    result = rule(p, g, *state, t, **hyper)
+    for old, new in zip([p, *state], result if rule.state else [result], strict=True):
+        old.copy_(new)
+
+
+def apply_to_each(rule, lists, t, l2, maximize, hyper) -> None:
+    """`apply` to each parameter; lists = [parameters, gradients, first states, ...]."""
+    for tensors in zip(*lists, strict=True):
+        apply(rule, tensors, t, l2, maximize, hyper)
+
+
+def own_copy(function: types.FunctionType) -> types.FunctionType:
+    """The same function with a code object of its own: torch.compile counts recompiles
+    by code object, and two optimisers shall not use up each other's."""
+    return types.FunctionType(
+        function.__code__.replace(), function.__globals__, function.__name__
+    )
