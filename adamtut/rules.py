@@ -70,15 +70,15 @@ def sgd(p, g, t, *, lr=1e-2):
 
 
 @rule
-def momentum(p, g, m, t, *, lr=1e-2, beta=0.9, dampening=0.0):
+def momentum(p, g, m, t, *, lr=1e-2, beta=0.9):
     """Heavy ball: Polyak 1964, eq. 9; this form with lr outside: torch.optim.SGD.
 
-    State: 1 float. With a constant gradient m grows to g / (1 - beta). `dampening=beta`
-    makes m an average. Polyak, Sutskever 2013 and Keras keep lr inside (m = beta*m + lr*g,
-    p = p - m): the same path while lr is constant, another one under a schedule.
-    torch ignores `dampening` in the first step (m starts as g); here m starts at zero.
+    State: 1 float. With a constant gradient m grows to g / (1 - beta). Polyak, Sutskever
+    2013 and Keras keep lr inside (m takes lr times g, p takes m): the same path while lr
+    is constant, another one under a schedule. torch's `dampening` scales g by
+    1 - dampening, from the second step on.
     """
-    m = beta * m + (1 - dampening) * g
+    m = beta * m + g
     p = p - lr * m
     return p, m
 
@@ -211,7 +211,6 @@ _RANGES = {
     "beta1": _DECAY,
     "beta2": _DECAY,
     "rho": _DECAY,
-    "dampening": (lambda x: (x >= 0) & (x <= 1), "0 <= {name} <= 1"),
 }
 _FINITE = (np.isfinite, "a finite number")
 

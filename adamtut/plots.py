@@ -1,0 +1,125 @@
+"""The look of the book: one style, one colour and dash per optimiser, a few kinds of picture.
+
+Colours are Okabe and Ito's, told apart by the colour-blind; each optimiser has a line
+style and a marker of its own as well, so that a picture also reads in greyscale.
+"""
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+
+from adamtut.surfaces import Surface
+
+BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE, GREY = (
+    "#000000",
+    "#E69F00",
+    "#56B4E9",
+    "#009E73",
+    "#F0E442",
+    "#0072B2",
+    "#D55E00",
+    "#CC79A7",
+    "#6E6E6E",
+)
+# colour, line style, marker
+LOOK = {
+    "sgd": (GREY, "-", "o"),
+    "momentum": (BLUE, "--", "s"),
+    "nesterov": (SKY, "-.", "D"),
+    "adagrad": (PURPLE, ":", "v"),
+    "rmsprop": (GREEN, "-.", "^"),
+    "rmsprop_centered": (GREEN, ":", "<"),
+    "adadelta": (YELLOW, "--", ">"),
+    "adam": (RED, "-", "*"),
+    "amsgrad": (ORANGE, "--", "P"),
+    "adamw": (BLACK, ":", "X"),
+}
+COLOR = {name: look[0] for name, look in LOOK.items()}
+
+
+def style() -> None:
+    """Set matplotlib to the style of the book; called once at the top of a chapter."""
+    mpl.rcParams.update(
+        {
+            "figure.figsize": (7, 4),
+            "figure.dpi": 110,
+            "figure.constrained_layout.use": True,
+            "savefig.dpi": 110,
+            "font.size": 11,
+            "lines.linewidth": 2,
+            "axes.grid": True,
+            "grid.color": "#DDDDDD",
+            "axes.axisbelow": True,
+            "image.cmap": "cividis",
+            "legend.frameon": False,
+        }
+    )
+    # nbval compares text outputs: a figure that has none on one backend has none on all
+    plt.close("all")
+
+
+def look(name: str, **changes) -> dict:
+    """Keywords for `plot` that draw the optimiser `name` as everywhere in the book."""
+    color, linestyle, _ = LOOK[name]
+    return {"color": color, "linestyle": linestyle, "label": name} | changes
+
+
+def contours(ax: plt.Axes, surface: Surface, levels: int = 20) -> None:
+    """Contour lines of a surface in two dimensions, spaced evenly in the root of f.
+
+    Minima are marked with a cross.
+    """
+    left, right, bottom, top = surface.window
+    x, y = np.meshgrid(np.linspace(left, right, 300), np.linspace(bottom, top, 300))
+    z = surface.f(np.stack([x, y], axis=-1))
+    low = z.min()
+    at = low + (z.max() - low) * np.linspace(0, 1, levels) ** 3
+    ax.contour(x, y, z, levels=at[1:], colors="#B8B8B8", linewidths=0.8)
+    ax.plot(*surface.minima.T, "x", color=BLACK, markersize=8, markeredgewidth=2)
+    ax.set(xlim=(left, right), ylim=(bottom, top), xlabel="$x$", ylabel="$y$")
+    ax.grid(visible=False)
+
+
+def path(ax: plt.Axes, points: np.ndarray, name: str, *, every: int = 1, **changes) -> None:
+    """A walk in the plane: points of shape (steps + 1, 2), a marker each `every` steps."""
+    keywords = look(name, marker=LOOK[name][2], markersize=5, markevery=every) | changes
+    ax.plot(points[:, 0], points[:, 1], **keywords)
+
+
+def band(ax: plt.Axes, x: Sequence, runs: np.ndarray, name: str, **changes) -> None:
+    """Runs of several seeds, shape (seeds, len(x)): the median, and all seeds as a band."""
+    keywords = look(name) | changes
+    ax.plot(x, np.median(runs, axis=0), **keywords)
+    ax.fill_between(
+        x, runs.min(axis=0), runs.max(axis=0), color=keywords["color"], alpha=0.2, lw=0
+    )
+
+
+def label_ends(ax: plt.Axes, gap: float = 0.055) -> None:
+    """Write each line's label at its right end, in its colour, in place of a legend.
+
+    Labels closer than `gap` (a share of the height of the axes) are moved apart.
+    """
+    lines = [x for x in ax.get_lines() if not x.get_label().startswith("_")]
+    to_axes = ax.transAxes.inverted()
+    ends = []
+    for line in lines:
+        finite = line.get_xydata()[np.isfinite(line.get_xydata()).all(axis=1)]
+        x, y = to_axes.transform(ax.transData.transform(finite[-1]))
+        ends.append([np.clip(y, 0, 1), min(x, 1.0), line])
+    ends.sort(key=lambda end: end[0])
+    last = -np.inf
+    for y, x, line in ends:
+        last = max(y, last + gap)
+        ax.annotate(
+            line.get_label(),
+            (x, last),
+            xycoords="axes fraction",
+            xytext=(6, 0),
+            textcoords="offset points",
+            color=line.get_color(),
+            va="center",
+            annotation_clip=False,
+        )

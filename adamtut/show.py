@@ -1,0 +1,223 @@
+"""What a chapter prints: the equations of a rule, the difference of two rules, numbers
+and claims that hold on every machine."""
+
+import ast
+import difflib
+import inspect
+import textwrap
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from adamtut.rules import as_rule
+
+# The paper's letters. Other names: x_hat gets a hat, x_max a superscript.
+_LETTERS = {
+    "p": r"\theta",
+    "lr": r"\alpha",
+    "beta": r"\beta",
+    "beta1": r"\beta_1",
+    "beta2": r"\beta_2",
+    "eps": r"\epsilon",
+    "rho": r"\rho",
+    "weight_decay": r"\lambda",
+    "delta": r"\Delta",
+}
+_FUNCTIONS = {
+    "sqrt": r"\sqrt{{{}}}",
+    "maximum": r"\max\left({}, {}\right)",
+}
+_PRECEDENCE = {ast.Add: 1, ast.Sub: 1, ast.Mult: 2, ast.Div: 2, ast.USub: 2, ast.Pow: 4}
+
+
+class Latex(str):
+    """A formula: rendered in a notebook, its source as text."""
+
+    def _repr_latex_(self) -> str:
+        return f"$${self}$$"
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def lines(rule: str | Callable) -> list[str]:
+    """The equations of a rule, one LaTeX string of the form `left &= right` a line.
+
+    Made from the source of the function. A name stands for its new value once it has been
+    assigned, for the value of step t - 1 before. Raises ValueError for a body that is not
+    a straight line of assignments, or that assigns a name twice.
+    """
+    rule = as_rule(rule)
+    source = textwrap.dedent(inspect.getsource(rule))
+    function = ast.parse(source).body[0]
+    old = {"p", *rule.state}  # names that still hold the value of step t - 1
+    assigned = set()
+    result = []
+    for node in function.body:
+        if isinstance(node, ast.Return) or _is_docstring(node):
+            continue
+        if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
+            raise ValueError(
+                f"rule {rule.__name__} has the line {ast.unparse(node)!r}; "
+                "allowed in a rule: name = expression"
+            )
+        name = node.targets[0].id
+        if name in assigned:
+            raise ValueError(f"rule {rule.__name__} assigns {name!r} twice; allowed: once")
+        right = _tex(node.value, old, rule)
+        old.discard(name)
+        assigned.add(name)
+        result.append(f"{_name(name, old, rule)} &= {right}")
+    return result
+
+
+def equations(rule: str | Callable) -> Latex:
+    """The algorithm box of a rule, made from its code."""
+    return Latex(_aligned("aligned", lines(rule)))
+
+
+def diff(first: str | Callable, second: str | Callable) -> Latex:
+    """The lines in which two rules differ: those of `first` marked -, of `second` +.
+
+    Lines that they share are left out.
+    """
+    a, b = lines(first), lines(second)
+    rows = []
+    for tag, i, j, k, l in difflib.SequenceMatcher(a=a, b=b).get_opcodes():
+        if tag != "equal":
+            rows += [rf"{{-}} \quad & {line}" for line in a[i:j]]
+            rows += [rf"{{+}} \quad & {line}" for line in b[k:l]]
+    if not rows:
+        return Latex(r"\text{no difference}")
+    names = [as_rule(x).__name__.replace("_", r"\_") for x in (first, second)]
+    head = [
+        rf"{sign} \quad & \text{{{name}}} &" for sign, name in zip("{-} {+}".split(), names)
+    ]
+    return Latex(_aligned("alignedat", head + rows, "{2}"))
+
+
+def _aligned(environment: str, rows: list[str], columns: str = "") -> str:
+    body = " \\\\\n".join(rows)
+    return f"\\begin{{{environment}}}{columns}\n{body}\n\\end{{{environment}}}"
+
+
+def _is_docstring(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _name(name: str, old: set, rule: Callable) -> str:
+    """A name with its step: m is m_{t-1} while `old` has it, then m_t; beta1 has none."""
+    if name == "t":
+        return "t"
+    if name in rule.defaults:
+        return _LETTERS.get(name, rf"\text{{{name.replace('_', ' ')}}}")
+    step = "_{t-1}" if name in old else "_t"
+    stem, _, mark = name.partition("_")
+    letter = _LETTERS.get(stem, stem if len(stem) == 1 else rf"\text{{{stem}}}")
+    if mark == "hat":
+        return rf"\hat{{{letter}}}{step}"
+    return letter + step + (rf"^{{\text{{{mark}}}}}" if mark else "")
+
+
+def _tex(node: ast.expr, old: set, rule: Callable) -> str:
+    def tex(child):
+        return _tex(child, old, rule)
+
+    def inner(child, limit):
+        """A part of a larger expression, in brackets where it binds less than `limit`."""
+        operator = type(getattr(child, "op", None))
+        if operator is ast.Div or _PRECEDENCE.get(operator, 9) >= limit:
+            return tex(child)  # a fraction needs no brackets
+        return rf"\left({tex(child)}\right)"
+
+    match node:
+        case ast.Name(id=name):
+            return _name(name, old, rule)
+        case ast.Constant(value=value):
+            return f"{value:g}"
+        case ast.UnaryOp(op=ast.USub(), operand=x):
+            return "-" + inner(x, 2)
+        case ast.BinOp(left=x, op=ast.Add(), right=y):
+            return f"{tex(x)} + {tex(y)}"
+        case ast.BinOp(left=x, op=ast.Sub(), right=y):
+            return f"{tex(x)} - {inner(y, 2)}"
+        case ast.BinOp(left=x, op=ast.Mult(), right=y):
+            return rf"{inner(x, 2)}\, {inner(y, 2)}"
+        case ast.BinOp(left=x, op=ast.Div(), right=y):
+            return rf"\frac{{{tex(x)}}}{{{tex(y)}}}"
+        case ast.BinOp(left=x, op=ast.Pow(), right=y):
+            base = rf"\left({tex(x)}\right)" if isinstance(x, ast.BinOp) else tex(x)
+            if "^" in base:
+                base = rf"\left({base}\right)"
+            return rf"{base}^{{{tex(y)}}}" if len(tex(y)) > 1 else f"{base}^{tex(y)}"
+        case ast.Call(func=ast.Name(id=name), args=arguments) if name in _FUNCTIONS:
+            return _FUNCTIONS[name].format(*map(tex, arguments))
+    raise ValueError(
+        f"rule {rule.__name__} contains {ast.unparse(node)!r}; allowed: + - * / **, numbers, "
+        f"names and {', '.join(_FUNCTIONS)}"
+    )
+
+
+def say(label: str, x: float | Sequence[float], digits: int = 4, wobble: float = 1e-9):
+    """Print `label: x` with `digits` significant digits that no other machine can flip.
+
+    x may be up to six numbers. `wobble` is the relative difference to expect between
+    machines: 1e-9 for float64 arithmetic, 1e-4 for a few float32 steps, 5e-2 for a trained
+    network. Raises ValueError where x (1 +- wobble) would print in two ways.
+    """
+    numbers = np.atleast_1d(np.asarray(x, float))
+    if numbers.ndim != 1 or not 1 <= len(numbers) <= 6:
+        raise ValueError(f"x has shape {np.shape(x)}; allowed: a number, or up to six")
+    if digits < 1:
+        raise ValueError(f"digits is {digits!r}; allowed: 1 or more")
+
+    def text(number):
+        return f"{number:#.{digits}g}".rstrip(".")
+
+    for number in numbers:
+        low, high = text(number * (1 - wobble)), text(number * (1 + wobble))
+        if low != high:
+            raise ValueError(
+                f"{label}: {float(number)!r} may print as {low} or {high}; ask for fewer digits"
+            )
+    print(f"{label}: {', '.join(map(text, numbers))}")
+
+
+def claim(text: str, holds: bool, measured=None) -> None:
+    """State `text`, which `holds`; raise AssertionError where it does not.
+
+    One line that is the same on every machine. `measured`, a number or a short list or dict
+    of numbers, goes into the metadata of the output, which nbval does not compare, for the
+    ledger of all claims.
+    """
+    if not isinstance(holds, bool | np.bool_):
+        raise TypeError(f"holds is {holds!r}; allowed: True or False")
+    measured = _plain(measured)
+    if not holds:
+        raise AssertionError(f"false: {text} (measured: {measured})")
+    try:
+        from IPython import get_ipython
+        from IPython.display import display
+    except ModuleNotFoundError:
+        get_ipython = None
+    if get_ipython is None or get_ipython() is None:
+        print(f"✓ {text}")
+        return
+    display(
+        {"text/plain": f"✓ {text}"},
+        raw=True,
+        metadata={"adamtut": {"claim": text, "measured": measured}},
+    )
+
+
+def _plain(x):
+    """Numbers as JSON can hold them, six significant digits."""
+    if x is None or isinstance(x, str | bool | int):
+        return x
+    if isinstance(x, dict):
+        return {str(k): _plain(v) for k, v in x.items()}
+    if hasattr(x, "tolist"):
+        x = x.tolist()
+    if isinstance(x, list | tuple):
+        return [_plain(v) for v in x]
+    return x if isinstance(x, int) else float(f"{x:.6g}")
