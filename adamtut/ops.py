@@ -1,8 +1,9 @@
 """The functions that a rule may call besides arithmetic, for every kind of number.
 
 A rule's lines run on Python floats, NumPy arrays, torch tensors and lists of tensors
-(`adamtut.tensor_list`). The operators + - * / ** do so by themselves; what is a function
-and not an operator is here. Nothing imports torch: a tensor brings its own method.
+(`adamtut.tensor_list`). The operators + - * / ** do so by themselves; what is a
+function and not an operator is here. Nothing imports torch: a tensor brings its own
+method.
 """
 
 import numpy as np

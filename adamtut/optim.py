@@ -17,25 +17,26 @@ _GROUP_KEYS = {"params", "rule", "maximize", "l2", "initial_lr", "param_names"}
 class Optimizer(torch.optim.Optimizer):
     """A `torch.optim.Optimizer` that applies a rule of `adamtut.rules`.
 
-    params    parameters or parameter groups. A group may name its own `rule`, any of that
-              rule's hyperparameters, `maximize` and `l2`
+    params    parameters or parameter groups. A group may name its own `rule`, any of
+              that rule's hyperparameters, `maximize` and `l2`
     rule      a name of `adamtut.rules.RULES`, or a function written like a rule
     how       "loop": the rule on one tensor after the other;
               "foreach": the rule on lists of tensors, one call an operator;
-              "compile": torch.compile of that; hyperparameters and t are tensors, so that
-              a schedule does not recompile
+              "compile": torch.compile of that; hyperparameters and t are tensors, so
+              that a schedule does not recompile
     maximize  climb instead of descend
     l2        coefficient of the penalty l2/2 * |p|**2, added to the gradient (what
               torch.optim calls weight_decay everywhere but in AdamW)
     hyper     hyperparameters of `rule`, for all groups whose rule has them
 
     The state of a parameter is `t`, the number of its updates, and the rule's tensors,
-    of the parameter's shape, dtype and device. A parameter without gradient is left alone
-    and its t stands still.
+    of the parameter's shape, dtype and device. A parameter without gradient is left
+    alone and its t stands still.
 
-    Raises ValueError, TypeError: unknown rule, how or hyperparameter, a value out of range,
-    no parameters, complex parameters, sparse gradients (before anything is updated), and a
-    state_dict of another rule or other shapes (before anything is loaded).
+    Raises ValueError, TypeError: unknown rule, how or hyperparameter, a value out of
+    range, no parameters, complex parameters, sparse gradients (before anything is
+    updated), and a state_dict of another rule or other shapes (before anything is
+    loaded).
     """
 
     def __init__(
@@ -54,7 +55,9 @@ class Optimizer(torch.optim.Optimizer):
         check_hyper(rule, hyper)
         params = list(params)
         if not params:
-            raise ValueError("params is empty; allowed: at least one parameter or group")
+            raise ValueError(
+                "params is empty; allowed: at least one parameter or group"
+            )
         self.how = how
         self._rules = {rule.__name__: rule}
         self._hyper = hyper
@@ -73,7 +76,7 @@ class Optimizer(torch.optim.Optimizer):
 
     def __setstate__(self, state: dict) -> None:
         super().__setstate__(state)
-        self._compiled = {}  # compiled code does not travel; it is made again when needed
+        self._compiled = {}  # compiled code does not travel; it is made again
 
     def add_param_group(self, group: dict) -> None:
         rule = group.get("rule", self.defaults["rule"])
@@ -82,15 +85,18 @@ class Optimizer(torch.optim.Optimizer):
         check_hyper(rule, given)
         check_range("l2", group.get("l2", self.defaults["l2"]), "the optimizer")
         shared = {k: v for k, v in self._hyper.items() if k in rule.defaults}
-        super().add_param_group(
-            rule.defaults | shared | group | {"rule": rule.__name__}
-        )
-        self._rules[rule.__name__] = rule
+        name = rule.__name__
+        if self._rules.setdefault(name, rule) is not rule:
+            raise ValueError(
+                f"two different rules of one optimizer are called {name!r}"
+            )
+        super().add_param_group(rule.defaults | shared | group | {"rule": name})
         for p in self.param_groups[-1]["params"]:
             if p.is_complex():
+                self.param_groups.pop()
                 raise TypeError(
-                    f"a parameter of shape {tuple(p.shape)} is {p.dtype}; rule "
-                    f"{rule.__name__} takes real parameters (torch.view_as_real makes them)"
+                    f"a parameter of shape {tuple(p.shape)} is {p.dtype}; allowed: "
+                    "real parameters (torch.view_as_real makes them)"
                 )
 
     @torch.no_grad()
@@ -108,8 +114,8 @@ class Optimizer(torch.optim.Optimizer):
             for p in params:
                 if p.grad.layout != torch.strided:
                     raise TypeError(
-                        f"the gradient of a parameter of shape {tuple(p.shape)} has layout "
-                        f"{p.grad.layout}; rule {group['rule']} needs a dense gradient"
+                        f"the gradient of a parameter of shape {tuple(p.shape)} has "
+                        f"layout {p.grad.layout}; allowed: dense (torch.strided)"
                     )
         for group, params in groups:
             for bucket in self._buckets(group, params):
@@ -117,7 +123,7 @@ class Optimizer(torch.optim.Optimizer):
         return loss
 
     def _buckets(self, group: dict, params: list) -> list[list]:
-        """Parameters that one call can update: same t, device and dtype. Counts t up."""
+        """Parameters of the same t (which is counted up), device and dtype."""
         rule = self._rules[group["rule"]]
         buckets = {}
         for p in params:
@@ -125,7 +131,9 @@ class Optimizer(torch.optim.Optimizer):
             if not state:
                 state["t"] = 0
                 for name in rule.state:
-                    state[name] = p.clone() if name in rule.starts else torch.zeros_like(p)
+                    state[name] = (
+                        p.clone() if name in rule.starts else torch.zeros_like(p)
+                    )
             state["t"] += 1
             buckets.setdefault((state["t"], p.device, p.dtype), []).append(p)
         return list(buckets.values())
@@ -146,15 +154,17 @@ class Optimizer(torch.optim.Optimizer):
             hyper = {k: v.item() if torch.is_tensor(v) else v for k, v in hyper.items()}
             apply(rule, map(TensorList, lists), t, l2, maximize, hyper)
         else:
-            hyper = {k: torch.as_tensor(v, dtype=torch.float64) for k, v in hyper.items()}
+            hyper = {
+                k: torch.as_tensor(v, dtype=torch.float64) for k, v in hyper.items()
+            }
             t = torch.tensor(t, dtype=torch.float64)
             if rule not in self._compiled:
                 own = own_copy(apply_to_each)
-                self._compiled[rule] = torch.compile(own, fullgraph=True)
+                self._compiled[rule] = torch.compile(own)
             self._compiled[rule](rule, lists, t, l2, maximize, hyper)
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Load what `state_dict()` returned; nothing is changed where it does not fit."""
+        """Load what `state_dict()` returned; where it does not fit, change nothing."""
         self._check_state_dict(state_dict)
         super().load_state_dict(state_dict)
 
@@ -162,7 +172,8 @@ class Optimizer(torch.optim.Optimizer):
         saved, groups = state_dict["param_groups"], self.param_groups
         if len(saved) != len(groups):
             raise ValueError(
-                f"state_dict has {len(saved)} parameter groups; this optimizer {len(groups)}"
+                f"state_dict has {len(saved)} parameter groups; "
+                f"this optimizer {len(groups)}"
             )
         for i, (old, new) in enumerate(zip(saved, groups, strict=True)):
             if old.get("rule") != new["rule"]:
@@ -185,8 +196,8 @@ class Optimizer(torch.optim.Optimizer):
                     shape = tuple(state[name].shape) if name in state else None
                     if shape != tuple(p.shape):
                         raise ValueError(
-                            f"state_dict holds {name} of shape {shape} for parameter {key}; "
-                            f"this optimizer's parameter has {tuple(p.shape)}"
+                            f"state_dict holds {name} of shape {shape} for parameter "
+                            f"{key}, whose shape in this optimizer is {tuple(p.shape)}"
                         )
 
 

@@ -1,4 +1,4 @@
-"""The look of the book: one style, one colour and dash per optimiser, a few kinds of picture.
+"""The look of the book: one style, one look per optimiser, a few kinds of picture.
 
 Colours are Okabe and Ito's, told apart by the colour-blind; each optimiser has a line
 style and a marker of its own as well, so that a picture also reads in greyscale.
@@ -12,12 +12,12 @@ import numpy as np
 
 from adamtut.surfaces import Surface
 
-BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE, GREY = (
+BLACK, ORANGE, SKY, GREEN, OLIVE, BLUE, RED, PURPLE, GREY = (
     "#000000",
     "#E69F00",
     "#56B4E9",
     "#009E73",
-    "#F0E442",
+    "#8A7A00",  # for their yellow, too faint on white
     "#0072B2",
     "#D55E00",
     "#CC79A7",
@@ -31,7 +31,7 @@ LOOK = {
     "adagrad": (PURPLE, ":", "v"),
     "rmsprop": (GREEN, "-.", "^"),
     "rmsprop_centered": (GREEN, ":", "<"),
-    "adadelta": (YELLOW, "--", ">"),
+    "adadelta": (OLIVE, "--", ">"),
     "adam": (RED, "-", "*"),
     "amsgrad": (ORANGE, "--", "P"),
     "adamw": (BLACK, ":", "X"),
@@ -82,14 +82,16 @@ def contours(ax: plt.Axes, surface: Surface, levels: int = 20) -> None:
     ax.grid(visible=False)
 
 
-def path(ax: plt.Axes, points: np.ndarray, name: str, *, every: int = 1, **changes) -> None:
-    """A walk in the plane: points of shape (steps + 1, 2), a marker each `every` steps."""
+def path(
+    ax: plt.Axes, points: np.ndarray, name: str, *, every: int = 1, **changes
+) -> None:
+    """A walk in the plane, shape (steps + 1, 2), with a marker each `every` steps."""
     keywords = look(name, marker=LOOK[name][2], markersize=5, markevery=every) | changes
     ax.plot(points[:, 0], points[:, 1], **keywords)
 
 
 def band(ax: plt.Axes, x: Sequence, runs: np.ndarray, name: str, **changes) -> None:
-    """Runs of several seeds, shape (seeds, len(x)): the median, and all seeds as a band."""
+    """Runs of shape (seeds, len(x)): the median as a line, all seeds as a band."""
     keywords = look(name) | changes
     ax.plot(x, np.median(runs, axis=0), **keywords)
     ax.fill_between(
@@ -119,7 +121,7 @@ def label_ends(ax: plt.Axes, gap: float = 0.055) -> None:
             xycoords="axes fraction",
             xytext=(6, 0),
             textcoords="offset points",
-            color=line.get_color(),
+            color=0.65 * np.array(mpl.colors.to_rgb(line.get_color())),  # legible text
             va="center",
             annotation_clip=False,
         )

@@ -71,12 +71,12 @@ def sgd(p, g, t, *, lr=1e-2):
 
 @rule
 def momentum(p, g, m, t, *, lr=1e-2, beta=0.9):
-    """Heavy ball: Polyak 1964, eq. 9; this form with lr outside: torch.optim.SGD.
+    """Heavy ball: Polyak 1964; this form, with lr outside, is that of torch.optim.SGD.
 
-    State: 1 float. With a constant gradient m grows to g / (1 - beta). Polyak, Sutskever
-    2013 and Keras keep lr inside (m takes lr times g, p takes m): the same path while lr
-    is constant, another one under a schedule. torch's `dampening` scales g by
-    1 - dampening, from the second step on.
+    State: 1 float. With a constant gradient m grows to g / (1 - beta). Polyak,
+    Sutskever 2013 and Keras keep lr inside (m takes lr times g, p takes m): the same
+    path while lr is constant, another one under a schedule. torch's `dampening` scales
+    g by 1 - dampening, from the second step on.
     """
     m = beta * m + g
     p = p - lr * m
@@ -99,8 +99,8 @@ def nesterov(p, g, m, t, *, lr=1e-2, beta=0.9):
 def adagrad(p, g, v, t, *, lr=1e-2, eps=1e-10):
     """AdaGrad, diagonal form: Duchi, Hazan and Singer 2011, figure 1.
 
-    State: 1 float. As torch.optim.Adagrad: eps outside the root, v starts at 0. optax and
-    Keras put eps inside the root and start v at 0.1.
+    State: 1 float. As torch.optim.Adagrad: eps outside the root, v starts at 0. optax
+    and Keras put eps inside the root and start v at 0.1.
     """
     v = v + g**2
     p = p - lr * g / (sqrt(v) + eps)
@@ -111,8 +111,8 @@ def adagrad(p, g, v, t, *, lr=1e-2, eps=1e-10):
 def rmsprop(p, g, v, t, *, lr=1e-3, beta2=0.9, eps=1e-8):
     """RMSProp: Tieleman and Hinton 2012, lecture 6.5 (which has no eps).
 
-    State: 1 float. torch.optim.RMSprop calls beta2 `alpha`, defaults to 0.99 and lr 1e-2,
-    eps outside the root as here; optax and Keras put eps inside the root.
+    State: 1 float. torch.optim.RMSprop calls beta2 `alpha`, defaults to 0.99 and lr
+    1e-2, eps outside the root as here; optax and Keras put eps inside the root.
     """
     v = beta2 * v + (1 - beta2) * g**2
     p = p - lr * g / (sqrt(v) + eps)
@@ -121,11 +121,11 @@ def rmsprop(p, g, v, t, *, lr=1e-3, beta2=0.9, eps=1e-8):
 
 @rule
 def rmsprop_centered(p, g, m, v, t, *, lr=1e-3, beta2=0.9, eps=1e-8):
-    """Centred RMSProp: divide by the deviation of g, not its size. Graves 2013, eq. 38-45.
+    """Centred RMSProp, which divides by the deviation of g: Graves 2013, eq. 38-45.
 
-    State: 2 floats. torch.optim.RMSprop(centered=True) lacks the maximum: there a rounding
-    error below zero under the root makes the parameter NaN. Graves adds momentum 0.9 and
-    puts eps (1e-4) inside the root.
+    State: 2 floats. torch.optim.RMSprop(centered=True) lacks the maximum: there a
+    rounding error below zero under the root makes the parameter NaN. Graves adds
+    momentum 0.9 and puts eps (1e-4) inside the root.
     """
     m = beta2 * m + (1 - beta2) * g
     v = beta2 * v + (1 - beta2) * g**2
@@ -151,9 +151,9 @@ def adadelta(p, g, v, d, t, *, lr=1.0, rho=0.95, eps=1e-6):
 def adam(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
     """Adam: Kingma and Ba 2015, algorithm 1.
 
-    State: 2 floats. torch.optim.Adam and optax.adam are the same. Keras, and the paper's
-    own "efficient" form, leave v uncorrected under the root: their eps is eps divided by
-    sqrt(1 - beta2**t) of this one.
+    State: 2 floats. torch.optim.Adam and optax.adam are the same. Keras, and the
+    paper's own "efficient" form, leave v uncorrected under the root: there a value of
+    eps acts as eps / sqrt(1 - beta2**t) does here.
     """
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * g**2
@@ -185,8 +185,8 @@ def adamw(
 ):
     """AdamW: Loshchilov and Hutter 2019, algorithm 2, line 12.
 
-    State: 2 floats. As torch.optim.AdamW, the decay is multiplied by lr; in the paper only
-    by the schedule. optax defaults to weight_decay 1e-4, Keras to 0.004.
+    State: 2 floats. As torch.optim.AdamW, the decay is multiplied by lr; in the paper
+    only by the schedule. optax defaults to weight_decay 1e-4, Keras to 0.004.
     """
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * g**2
@@ -234,8 +234,8 @@ def as_rule(rule_or_name: str | Callable) -> Callable:
 def check_hyper(rule: Callable, hyper: dict) -> None:
     """Refuse a hyperparameter that `rule` does not have or whose value is out of range.
 
-    Values are numbers, arrays of numbers or tensors. Raises TypeError for an unknown name
-    or a value that is no number, ValueError for one out of range.
+    Values are numbers, arrays of numbers or tensors. Raises TypeError for an unknown
+    name or a value that is no number, ValueError for one out of range.
     """
     for name, value in hyper.items():
         if name not in rule.defaults:
@@ -251,7 +251,9 @@ def check_range(name: str, value, owner: str) -> None:
     test, words = _RANGES.get(name, _FINITE)
     try:
         # a tensor may live on a GPU; anything else NumPy reads itself
-        number = np.asarray(value.tolist() if hasattr(value, "tolist") else value, float)
+        number = np.asarray(
+            value.tolist() if hasattr(value, "tolist") else value, float
+        )
     except (TypeError, ValueError):
         raise TypeError(f"{name} of {owner} is {value!r}; allowed: a number") from None
     if not np.all(test(number)):

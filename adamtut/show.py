@@ -43,9 +43,9 @@ class Latex(str):
 def lines(rule: str | Callable) -> list[str]:
     """The equations of a rule, one LaTeX string of the form `left &= right` a line.
 
-    Made from the source of the function. A name stands for its new value once it has been
-    assigned, for the value of step t - 1 before. Raises ValueError for a body that is not
-    a straight line of assignments, or that assigns a name twice.
+    Made from the source of the function. A name stands for its new value once it has
+    been assigned, for the value of step t - 1 before. Raises ValueError for a body that
+    is not a straight line of assignments, or that assigns a name twice.
     """
     rule = as_rule(rule)
     source = textwrap.dedent(inspect.getsource(rule))
@@ -56,14 +56,18 @@ def lines(rule: str | Callable) -> list[str]:
     for node in function.body:
         if isinstance(node, ast.Return) or _is_docstring(node):
             continue
-        if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
+        if not isinstance(node, ast.Assign) or not isinstance(
+            node.targets[0], ast.Name
+        ):
             raise ValueError(
                 f"rule {rule.__name__} has the line {ast.unparse(node)!r}; "
                 "allowed in a rule: name = expression"
             )
         name = node.targets[0].id
         if name in assigned:
-            raise ValueError(f"rule {rule.__name__} assigns {name!r} twice; allowed: once")
+            raise ValueError(
+                f"rule {rule.__name__} assigns {name!r} twice; allowed: once"
+            )
         right = _tex(node.value, old, rule)
         old.discard(name)
         assigned.add(name)
@@ -83,15 +87,16 @@ def diff(first: str | Callable, second: str | Callable) -> Latex:
     """
     a, b = lines(first), lines(second)
     rows = []
-    for tag, i, j, k, l in difflib.SequenceMatcher(a=a, b=b).get_opcodes():
+    for tag, i, j, k, n in difflib.SequenceMatcher(a=a, b=b).get_opcodes():
         if tag != "equal":
             rows += [rf"{{-}} \quad & {line}" for line in a[i:j]]
-            rows += [rf"{{+}} \quad & {line}" for line in b[k:l]]
+            rows += [rf"{{+}} \quad & {line}" for line in b[k:n]]
     if not rows:
         return Latex(r"\text{no difference}")
     names = [as_rule(x).__name__.replace("_", r"\_") for x in (first, second)]
     head = [
-        rf"{sign} \quad & \text{{{name}}} &" for sign, name in zip("{-} {+}".split(), names)
+        rf"{sign} \quad & \text{{{name}}} &"
+        for sign, name in zip(["{-}", "{+}"], names, strict=True)
     ]
     return Latex(_aligned("alignedat", head + rows, "{2}"))
 
@@ -106,7 +111,7 @@ def _is_docstring(node: ast.stmt) -> bool:
 
 
 def _name(name: str, old: set, rule: Callable) -> str:
-    """A name with its step: m is m_{t-1} while `old` has it, then m_t; beta1 has none."""
+    """A name with its step: m_{t-1} while `old` has m, then m_t; beta1 has none."""
     if name == "t":
         return "t"
     if name in rule.defaults:
@@ -124,7 +129,7 @@ def _tex(node: ast.expr, old: set, rule: Callable) -> str:
         return _tex(child, old, rule)
 
     def inner(child, limit):
-        """A part of a larger expression, in brackets where it binds less than `limit`."""
+        """A part of an expression, in brackets where it binds less than `limit`."""
         operator = type(getattr(child, "op", None))
         if operator is ast.Div or _PRECEDENCE.get(operator, 9) >= limit:
             return tex(child)  # a fraction needs no brackets
@@ -153,8 +158,8 @@ def _tex(node: ast.expr, old: set, rule: Callable) -> str:
         case ast.Call(func=ast.Name(id=name), args=arguments) if name in _FUNCTIONS:
             return _FUNCTIONS[name].format(*map(tex, arguments))
     raise ValueError(
-        f"rule {rule.__name__} contains {ast.unparse(node)!r}; allowed: + - * / **, numbers, "
-        f"names and {', '.join(_FUNCTIONS)}"
+        f"rule {rule.__name__} contains {ast.unparse(node)!r}; allowed: "
+        f"+ - * / **, numbers, names and {', '.join(_FUNCTIONS)}"
     )
 
 
@@ -162,8 +167,8 @@ def say(label: str, x: float | Sequence[float], digits: int = 4, wobble: float =
     """Print `label: x` with `digits` significant digits that no other machine can flip.
 
     x may be up to six numbers. `wobble` is the relative difference to expect between
-    machines: 1e-9 for float64 arithmetic, 1e-4 for a few float32 steps, 5e-2 for a trained
-    network. Raises ValueError where x (1 +- wobble) would print in two ways.
+    machines: 1e-9 for float64 arithmetic, 1e-4 for a few float32 steps, 5e-2 for a
+    trained network. Raises ValueError where x (1 +- wobble) would print in two ways.
     """
     numbers = np.atleast_1d(np.asarray(x, float))
     if numbers.ndim != 1 or not 1 <= len(numbers) <= 6:
@@ -178,7 +183,8 @@ def say(label: str, x: float | Sequence[float], digits: int = 4, wobble: float =
         low, high = text(number * (1 - wobble)), text(number * (1 + wobble))
         if low != high:
             raise ValueError(
-                f"{label}: {float(number)!r} may print as {low} or {high}; ask for fewer digits"
+                f"{label}: {float(number)!r} may print as {low} or {high}; "
+                "ask for fewer digits"
             )
     print(f"{label}: {', '.join(map(text, numbers))}")
 
@@ -186,9 +192,9 @@ def say(label: str, x: float | Sequence[float], digits: int = 4, wobble: float =
 def claim(text: str, holds: bool, measured=None) -> None:
     """State `text`, which `holds`; raise AssertionError where it does not.
 
-    One line that is the same on every machine. `measured`, a number or a short list or dict
-    of numbers, goes into the metadata of the output, which nbval does not compare, for the
-    ledger of all claims.
+    One line that is the same on every machine. `measured`, a number or a short list or
+    dict of numbers, goes into the metadata of the output, which nbval does not compare,
+    for the ledger of all claims.
     """
     if not isinstance(holds, bool | np.bool_):
         raise TypeError(f"holds is {holds!r}; allowed: True or False")

@@ -30,12 +30,14 @@ class Surface:
     window: tuple[float, float, float, float] = (-2.0, 2.0, -2.0, 2.0)
 
 
-def quadratic(*curvatures: float, angle: float = 0.0, name: str = "quadratic") -> Surface:
-    """f(x) = 1/2 sum_i curvature_i x_i**2; with two curvatures, turned by `angle` (radians).
+def quadratic(
+    *curvatures: float, angle: float = 0.0, name: str = "quadratic"
+) -> Surface:
+    """f(x) = 1/2 sum_i curvature_i x_i**2; in the plane, turned by `angle` (radians).
 
-    The curvatures are the eigenvalues of the Hessian, the largest over the smallest is its
-    condition number. Raises ValueError for no curvature, or an angle in other dimensions
-    than two.
+    The curvatures are the eigenvalues of the Hessian, the largest over the smallest is
+    its condition number. Raises ValueError for no curvature, or an angle in other
+    dimensions than two.
     """
     if not curvatures:
         raise ValueError("curvatures is empty; allowed: one number a dimension")
@@ -51,7 +53,9 @@ def quadratic(*curvatures: float, angle: float = 0.0, name: str = "quadratic") -
         # written out, for arrays and tensors alike
         n = len(curvatures)
         return sum(
-            0.5 * hessian[i, j] * p[..., i] * p[..., j] for i in range(n) for j in range(n)
+            0.5 * hessian[i, j] * p[..., i] * p[..., j]
+            for i in range(n)
+            for j in range(n)
         )
 
     def grad(p):
@@ -76,9 +80,7 @@ def _rosenbrock_f(p):
 
 def _rosenbrock_grad(p):
     x, y = p[..., 0], p[..., 1]
-    return np.stack(
-        [-2 * (1 - x) - 400 * x * (y - x**2), 200 * (y - x**2)], axis=-1
-    )
+    return np.stack([-2 * (1 - x) - 400 * x * (y - x**2), 200 * (y - x**2)], axis=-1)
 
 
 def _beale_f(p):
@@ -180,11 +182,12 @@ def noisy(surface: Surface, sigma: float, seed: int) -> Surface:
 
 
 def reddi(steps: int, c: float = 3.0) -> np.ndarray:
-    """Gradients of Reddi, Kale and Kumar 2018, theorem 1, for t = 1 ... steps; shape (steps,).
+    """Gradients of Reddi, Kale and Kumar 2018, theorem 1, at t = 1 ... steps.
 
-    f_t(x) = c x where t mod 3 = 1, else -x, on [-1, 1]: the sum falls towards x = -1, and
-    Adam with beta1 = 0, beta2 = 1/(1 + c**2), lr/sqrt(t) walks to +1. To be replayed by
-    `walk` with `project=lambda p: np.clip(p, -1, 1)`. Raises ValueError unless c > 2.
+    f_t(x) = c x where t mod 3 = 1, else -x, on [-1, 1]: their sum is lowest at x = -1,
+    and Adam with beta1 = 0, beta2 = 1/(1 + c**2), lr/sqrt(t) walks to +1. To be
+    replayed by `walk` with `project=lambda p: np.clip(p, -1, 1)`. Raises ValueError
+    unless c > 2.
     """
     if not c > 2:
         raise ValueError(f"c is {c!r}; allowed: c > 2")

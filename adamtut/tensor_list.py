@@ -32,7 +32,7 @@ class TensorList:
         return self._with(torch._foreach_div, other)
 
     def __sub__(self, other):
-        if isinstance(other, torch.Tensor):  # _foreach_sub knows no 0-dimensional tensor
+        if isinstance(other, torch.Tensor):  # 0-dimensional: _foreach_sub takes none
             return self + -other
         return self._with(torch._foreach_sub, other)
 

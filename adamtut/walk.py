@@ -41,14 +41,20 @@ def walk(
     replay = not callable(grad)
     gradients = np.asarray(grad, float) if replay else None
     if replay and gradients.ndim == 0:
-        raise ValueError("grad is a number; allowed: a function of p, or an array of steps")
+        raise ValueError(
+            "grad is a number; allowed: a function of p, or an array of steps"
+        )
     if steps is None and replay:
         steps = len(gradients)
     most = len(gradients) if replay else np.inf
     if not isinstance(steps, int | np.integer) or not 0 <= steps <= most:
         raise ValueError(f"steps is {steps!r}; allowed: an integer from 0 to {most}")
 
-    shapes = [p.shape, gradients.shape[1:] if replay else (), *map(np.shape, start.values())]
+    shapes = [
+        p.shape,
+        gradients.shape[1:] if replay else (),
+        *map(np.shape, start.values()),
+    ]
     p = np.broadcast_to(p, np.broadcast_shapes(*shapes))
     state = [p if name in rule.starts else np.zeros(p.shape) for name in rule.state]
     path = np.empty((steps + 1, *p.shape))
