@@ -110,7 +110,7 @@ class Optimizer(torch.optim.Optimizer):
             (group, [p for p in group["params"] if p.grad is not None])
             for group in self.param_groups
         ]
-        for group, params in groups:
+        for _, params in groups:
             for p in params:
                 if p.grad.layout != torch.strided:
                     raise TypeError(

@@ -2,13 +2,15 @@
 
 A point is the last axis of an array, shape (..., dimension); `f` returns shape (...),
 `grad` the shape of its argument. `f` runs on torch tensors too, so that autograd can
-check `grad`.
+check `grad`. Points that have diverged give inf or nan, without a warning.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
+quiet = np.errstate(over="ignore", invalid="ignore")  # as a decorator; see above
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ def quadratic(
         turn = np.array([[c, -s], [s, c]])
         hessian = turn @ hessian @ turn.T
 
+    @quiet
     def f(p):
         # written out, for arrays and tensors alike
         n = len(curvatures)
@@ -58,6 +61,7 @@ def quadratic(
             for j in range(n)
         )
 
+    @quiet
     def grad(p):
         return p @ hessian
 
@@ -73,16 +77,19 @@ def quadratic(
     )
 
 
+@quiet
 def _rosenbrock_f(p):
     x, y = p[..., 0], p[..., 1]
     return (1 - x) ** 2 + 100 * (y - x**2) ** 2
 
 
+@quiet
 def _rosenbrock_grad(p):
     x, y = p[..., 0], p[..., 1]
     return np.stack([-2 * (1 - x) - 400 * x * (y - x**2), 200 * (y - x**2)], axis=-1)
 
 
+@quiet
 def _beale_f(p):
     x, y = p[..., 0], p[..., 1]
     return (
@@ -92,6 +99,7 @@ def _beale_f(p):
     )
 
 
+@quiet
 def _beale_grad(p):
     x, y = p[..., 0], p[..., 1]
     a, b, c = 1.5 - x + x * y, 2.25 - x + x * y**2, 2.625 - x + x * y**3
@@ -104,11 +112,13 @@ def _beale_grad(p):
     )
 
 
+@quiet
 def _himmelblau_f(p):
     x, y = p[..., 0], p[..., 1]
     return (x**2 + y - 11) ** 2 + (x + y**2 - 7) ** 2
 
 
+@quiet
 def _himmelblau_grad(p):
     x, y = p[..., 0], p[..., 1]
     a, b = x**2 + y - 11, x + y**2 - 7

@@ -67,3 +67,15 @@ def walk(
             p, *state = result if rule.state else (result,)
             path[t] = p = p if project is None else project(p)
     return path
+
+
+def settled(values: np.ndarray, tolerance: float) -> np.ndarray:
+    """How many steps until `values` stay below `tolerance` for the rest of the walk.
+
+    values  shape (steps + 1, *s), such as f of a walk; nan counts as above
+    Returns float64 of shape s: 0 for a start below, inf where the last value is not below.
+    """
+    above = ~(np.asarray(values) < tolerance)
+    last = len(above) - above[::-1].argmax(axis=0)  # one past the last value above
+    steps = np.where(above.any(axis=0), last, 0).astype(float)
+    return np.where(steps < len(above), steps, np.inf)
