@@ -249,13 +249,11 @@ def check_hyper(rule: Callable, hyper: dict) -> None:
 def check_range(name: str, value, owner: str) -> None:
     """Refuse a `value` outside the range of the hyperparameter `name` (see above)."""
     test, words = _RANGES.get(name, _FINITE)
-    try:
-        # a tensor may live on a GPU; anything else NumPy reads itself
-        number = np.asarray(
-            value.tolist() if hasattr(value, "tolist") else value, float
-        )
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} of {owner} is {value!r}; allowed: a number") from None
+    # a tensor may live on a GPU; a list has no arithmetic
+    plain = value.tolist() if hasattr(value, "tolist") else value
+    number = np.asarray(None if plain is value and np.iterable(value) else plain)
+    if number.dtype.kind not in "iuf":
+        raise TypeError(f"{name} of {owner} is {value!r}; allowed: a number")
     if not np.all(test(number)):
         raise ValueError(
             f"{name} of {owner} is {value!r}; allowed: {words.format(name=name)}"
