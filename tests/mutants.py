@@ -1,0 +1,120 @@
+"""Wrong rules that a good test must reject: a table of edits of the right ones.
+
+Each is a bug that somebody has made, most of them in published code, and most of them
+train a network nicely.
+"""
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable
+
+from adamtut import rules
+
+# rule: {what is wrong: edits (old, new) of the rule's body, one after the other}
+_STEP = "lr * m_hat / (sqrt(v_hat) + eps)"
+_MUTANTS = {
+    "adam": {
+        "eps outside the fraction": [(_STEP, "lr * m_hat / sqrt(v_hat) + eps")],
+        "eps inside the root": [("sqrt(v_hat) + eps", "sqrt(v_hat + eps)")],
+        "eps as a floor": [("sqrt(v_hat) + eps", "maximum(sqrt(v_hat), eps)")],
+        "hat form: eps next to the uncorrected root": [
+            ("+ eps", "+ eps / (1 - beta2**t) ** 0.5")
+        ],
+        "no root": [("sqrt(v_hat)", "v_hat")],
+        "m not corrected": [("m / (1 - beta1**t)", "m")],
+        "v not corrected": [("v / (1 - beta2**t)", "v")],
+        "both corrected with beta1": [("1 - beta2**t", "1 - beta1**t")],
+        "t frozen at 1": [("**t", "**1")],
+        "t one ahead": [("**t", "**(t + 1)")],
+        "g for m": [("lr * m_hat", "lr * g")],
+        "betas swapped": [("beta1", "BETA"), ("beta2", "beta1"), ("BETA", "beta2")],
+        "sign descent": [("sqrt(v_hat)", "sqrt(m_hat**2)")],
+        "ascent": [("p - lr", "p + lr")],
+        "m a sum, not an average": [("(1 - beta1) * g", "g")],
+        "weights of m the wrong way round": [
+            ("beta1 * m + (1 - beta1) * g", "(1 - beta1) * m + beta1 * g")
+        ],
+        "no memory of m": [("beta1 * m + ", "")],
+        "no memory of v": [("beta2 * v + ", "")],
+        "v from |g|": [("g**2", "sqrt(g**2)")],
+        "v from m": [("g**2", "m**2")],
+        "v of AdaGrad": [("beta2 * v + (1 - beta2) * g**2", "v + g**2")],
+        "v of the step before": [
+            ("v = beta2", "v_new = beta2"),
+            ("return p, m, v", "return p, m, v_new"),
+        ],
+        "m not stored": [("m = beta1", "m_new = beta1"), ("= m /", "= m_new /")],
+        "v not stored": [("v = beta2", "v_new = beta2"), ("= v /", "= v_new /")],
+        "corrected m stored": [("return p, m, v", "return p, m_hat, v")],
+        "corrected v stored": [("return p, m, v", "return p, m, v_hat")],
+        "lr decays": [("p - lr", "p - t**-0.5 * lr")],
+    },
+    "adamw": {
+        "decay sign flipped": [("+ weight_decay", "- weight_decay")],
+        "L2 for decoupled": [
+            ("m = beta1", "g = g + weight_decay * p\n    m = beta1"),
+            (" + weight_decay * p)", ")"),
+        ],
+        "decay not multiplied by lr": [("weight_decay * p", "weight_decay / lr * p")],
+        "decay divided by the root": [
+            ("m_hat /", "(m_hat + weight_decay * p) /"),
+            (" + weight_decay * p)\n", ")\n"),
+        ],
+        "no decay": [(" + weight_decay * p)", ")")],
+    },
+    "amsgrad": {
+        "maximum after the correction": [
+            ("maximum(v_max, v)", "maximum(v_max, v / (1 - beta2**t))"),
+            ("v_max / (1 - beta2**t)", "v_max"),
+        ],
+        "no maximum": [("maximum(v_max, v)", "v")],
+        "maximum stored as v": [("return p, m, v,", "return p, m, v_max,")],
+    },
+    "momentum": {"m an average": [("+ g", "+ (1 - beta) * g")]},
+    "nesterov": {"no look-ahead": [("g + beta * m)", "m)")]},
+    "adagrad": {"v forgets": [("v + g", "0.9 * v + g")]},
+    "rmsprop": {"eps inside the root": [("sqrt(v) + eps", "sqrt(v + eps)")]},
+    "rmsprop_centered": {"m not squared": [("m**2", "m")]},
+    "adadelta": {
+        "old step not remembered": [("d = rho * d + ", "d = ")],
+        "lr inside the step": [("* g\n", "* g * lr\n"), ("lr * delta", "delta")],
+    },
+}
+
+
+def plain(rule: str) -> str:
+    """The source of a rule without decorator and docstring."""
+    source = textwrap.dedent(inspect.getsource(rules.RULES[rule]))
+    tree = ast.parse(source).body[0]
+    lines = source.splitlines(keepends=True)
+    return "".join(
+        lines[tree.lineno - 1 : tree.body[0].lineno - 1] + lines[tree.body[0].end_lineno :]
+    )
+
+
+def function(source: str) -> Callable:
+    """The function of this source, in the namespace of the rules."""
+    tree = ast.parse(source)
+    space = dict(vars(rules))
+    exec(compile(tree, "<mutant>", "exec"), space)
+    return space[tree.body[0].name]
+
+
+def mutate(rule: str, edits: list[tuple[str, str]]) -> Callable:
+    """The rule with its body edited; raises ValueError where an edit finds nothing."""
+    source = plain(rule)
+    for old, new in edits:
+        cut = source.index("):\n") + 3  # the signature stays
+        head, body = source[:cut], source[cut:]
+        if old not in body:
+            raise ValueError(f"{old!r} is not in the body of {rule}:\n{body}")
+        source = head + body.replace(old, new)
+    return function(source)
+
+
+MUTANTS = {
+    (rule, what): mutate(rule, edits)
+    for rule, table in _MUTANTS.items()
+    for what, edits in table.items()
+}

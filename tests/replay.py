@@ -1,0 +1,99 @@
+"""The check that every update rule must pass: replay prescribed gradients.
+
+Training runs are no good as tests: a wrong Adam converges too, and a right one drifts away
+from another right one by chaos. So both optimisers get the same gradients, whatever their
+parameters are, and must be at the same place after every step.
+"""
+
+import jax
+import numpy as np
+import optax
+import torch
+
+from adamtut.optim import Optimizer
+
+jax.config.update("jax_enable_x64", True)
+
+RTOL = 1e-9
+ULP = np.finfo(float).eps
+
+
+def gradients(steps: int = 40, seed: int = 0) -> np.ndarray:
+    """Gradients of 42 independent parameters, shape (steps, 42), sizes 1e-12 to 1e3."""
+    draw = np.random.default_rng(seed)
+    level = np.logspace(-12, 3, 16) * draw.lognormal(0.0, 1.0, (steps, 16))
+    common = 10 ** draw.uniform(-6, 1, (steps, 16))
+    wild = 10 ** draw.uniform(-12, 3, (steps, 8))
+    late = np.abs(draw.normal(size=(steps, 2)))
+    g = np.concatenate([level, common, wild, late], axis=1)
+    g *= draw.choice([-1.0, 1.0, 1.0], g.shape)
+    g[draw.random(g.shape) < 0.1] = 0.0
+    g[:7, -2] = 0.0  # a parameter whose gradient is zero at first
+    g[:, -1] = 0.0  # and one that never has a gradient
+    return g
+
+
+def starts(parameters: int, seed: int = 1) -> np.ndarray:
+    """Half the parameters start at 0, where every digit is an update; half do not."""
+    start = np.random.default_rng(seed).normal(size=parameters)
+    start[::2] = 0.0
+    return start
+
+
+def path(optimizer, start: np.ndarray, g: np.ndarray) -> np.ndarray:
+    """All points of an optimiser that is fed the gradients g, the start included.
+
+    optimizer is an optax transformation, or a function from parameters to a torch one.
+    """
+    if isinstance(optimizer, optax.GradientTransformation):
+        return _optax_path(optimizer, start, g)
+    p = torch.nn.Parameter(torch.tensor(start))
+    optimizer = optimizer([p])
+    points = [start]
+    for now in torch.tensor(g):
+        p.grad = now
+        optimizer.step()
+        points.append(p.detach().numpy().copy())
+    return np.stack(points)
+
+
+def _optax_path(transformation, start, g):
+    def step(carry, now):
+        p, state = carry
+        updates, state = transformation.update(now, state, p)
+        p = optax.apply_updates(p, updates)
+        return (p, state), p
+
+    p = jax.numpy.asarray(start)
+    _, points = jax.lax.scan(step, (p, transformation.init(p)), g)
+    return np.concatenate([start[None], np.asarray(points)])
+
+
+def assert_same_path(ours: np.ndarray, theirs: np.ndarray, rtol: float = RTOL) -> None:
+    """Equal after every step, in units of how far a parameter has got.
+
+    The allowed difference is rtol of the distance from the start so far, so that a start far
+    from zero hides nothing, plus the rounding of p itself: eight units in the last place
+    of the largest value so far, which only matters where the updates are smaller than that.
+    """
+    assert np.isfinite(ours).all() and np.isfinite(theirs).all(), "not finite"
+    moved = np.maximum.accumulate(np.abs(theirs - theirs[0]))
+    size = np.maximum.accumulate(np.abs(theirs))
+    size[:, theirs[0] == 0] = 0.0
+    wrong = np.abs(ours - theirs) > rtol * moved + 8 * ULP * size
+    assert not wrong.any(), (
+        f"{wrong.any(axis=0).sum()} of {wrong.shape[1]} parameters differ, first after step "
+        f"{wrong.any(axis=1).argmax()}"
+    )
+
+
+def check(rule, hyper: dict, oracle, g: np.ndarray, silent: int = 0) -> None:
+    """`rule` with `hyper` follows `oracle`; raises AssertionError where it does not.
+
+    hyper may hold l2 and maximize. The oracle gets `silent` steps of zero gradient first.
+    """
+    start = starts(g.shape[1])
+    ours = path(lambda params: Optimizer(params, rule, **hyper), start, g)
+    lead = np.zeros((silent, g.shape[1]))
+    theirs = path(oracle, start, np.concatenate([lead, g]))[silent:]
+    assert_same_path(ours, theirs)

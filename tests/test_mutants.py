@@ -1,0 +1,75 @@
+"""The replay check rejects wrong rules, and only those."""
+
+import pytest
+
+from adamtut.rules import RULES
+from mutants import MUTANTS, function, plain
+from oracles import LRS, ROWS
+
+# the first row of a rule is its defaults against torch.optim
+ROW = {row.rule: row for row in reversed(ROWS)}
+LINES = [
+    (rule, line)
+    for rule in RULES
+    for line in plain(rule).splitlines()
+    if " = " in line or "return" in line
+]
+
+
+def passes(rule: str, wrong, **setting) -> bool:
+    """Whether `wrong` in the place of `rule` survives the check of test_rules."""
+    try:
+        ROW[rule].check(wrong, **setting)
+    except AssertionError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("lr", LRS, ids="lr={}".format)
+@pytest.mark.parametrize("rule", RULES)
+def test_accepted(rule, lr):
+    same = function(plain(rule))
+    assert same is not RULES[rule]
+    ROW[rule].check(same, lr=lr)
+
+
+@pytest.mark.parametrize("rule, what", MUTANTS, ids="{}".format)
+def test_rejected(rule, what):
+    for lr in LRS:
+        assert not passes(rule, MUTANTS[rule, what], lr=lr)
+
+
+@pytest.mark.parametrize("rule, line", LINES, ids="{}".format)
+def test_rejected_without_line(rule, line):
+    source = plain(rule)
+    assert source.count(line) == 1
+    shorter = function(source.replace(line, ""))
+    # a line whose name is used later cannot run at all, the others compute nonsense
+    with pytest.raises((AssertionError, NameError, TypeError)):
+        ROW[rule].check(shorter)
+
+
+def test_one_step_is_not_enough():
+    """A test of the first step alone lets these through; twenty more steps do not."""
+    adam = {what: f for (rule, what), f in MUTANTS.items() if rule == "adam"}
+    assert {what for what, f in adam.items() if passes("adam", f, steps=1)} == {
+        "betas swapped",
+        "corrected m stored",
+        "corrected v stored",
+        "g for m",
+        "lr decays",
+        "m not stored",
+        "no memory of m",
+        "no memory of v",
+        "sign descent",
+        "t frozen at 1",
+        "v not stored",
+    }
+    assert not any(passes("adam", f, steps=20) for f in adam.values())
+
+
+def test_default_lr_is_not_enough():
+    """With lr = 1 nobody sees where lr stands, hence the replay at 1e-3 and 10."""
+    wrong = MUTANTS["adadelta", "lr inside the step"]
+    assert passes("adadelta", wrong)
+    assert not passes("adadelta", wrong, lr=10.0)

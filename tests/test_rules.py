@@ -1,0 +1,325 @@
+"""Every rule is the rule that its oracle says it is, and is written down once."""
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import optax
+import pytest
+import torch
+
+import adamtut
+from adamtut import ops, rules
+from adamtut.optim import Optimizer
+from adamtut.rules import RULES, as_rule, check_hyper, rule
+from adamtut.tensor_list import TensorList
+from adamtut.walk import walk
+from mutants import MUTANTS, mutate, plain
+from oracles import LRS, ROWS, torch_momentum, torch_rmsprop_centered
+from replay import assert_same_path, check, gradients, path, starts
+
+CASES = [(row, lr, 40) for row in ROWS for lr in LRS]
+CASES += [(row, None, 300) for row in ROWS if not row.hyper]
+
+
+@pytest.mark.parametrize("row, lr, steps", CASES, ids=str)
+def test_rule_follows_its_oracle(row, lr, steps):
+    row.check(lr=lr, steps=steps)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_option_has_an_oracle(name):
+    options = RULES[name].defaults | {"l2": 0.0, "maximize": False}
+    settings = [row.hyper for row in ROWS if row.rule == name]
+    assert {} in settings, f"rule {name} has no row of its defaults in tests/oracles.py"
+    varied = {k for s in settings for k, v in s.items() if v != options[k]}
+    assert options.keys() - varied <= {"lr"}, "an option has no row in tests/oracles.py"
+
+
+def test_the_gradients_are_hard():
+    g = gradients()
+    size = np.abs(g[g != 0])
+    assert len(g) >= 20 and size.min() < 1e-12 and size.max() > 1e3
+    assert ((size > 1e-6) & (size < 10)).mean() > 0.5
+    assert (g == 0).mean() > 0.1 and (g > 0).any() and (g < 0).any()
+    assert not g[:, -1].any() and (starts(g.shape[1]) == 0).mean() == 0.5
+
+
+# Where the docstrings say that others differ -------------------------------------------
+
+
+def replay(optimizer, g):
+    return path(optimizer, starts(g.shape[1]), g)
+
+
+def ours(rule, g, **hyper):
+    return replay(lambda params: Optimizer(params, rule, **hyper), g)
+
+
+def dampened(p, g, m, t, *, lr=1e-2, beta=0.9, dampening=0.0):
+    m = beta * m + (1 - dampening) * g
+    p = p - lr * m
+    return p, m
+
+
+def test_torch_dampens_from_the_second_step_on():
+    g = gradients()
+    silent = np.concatenate([np.zeros_like(g[:1]), g])
+    theirs = torch_momentum(dampening=0.4)
+    assert_same_path(ours(dampened, g, dampening=0.4), replay(theirs, silent)[1:])
+    with pytest.raises(AssertionError, match="first after step 1"):
+        check(dampened, {"dampening": 0.4}, theirs, g)
+
+
+def test_torch_centred_rmsprop_turns_nan():
+    g = np.full((400, 1), 0.1)
+    theirs = replay(torch_rmsprop_centered(), g)
+    assert np.isnan(theirs).any()
+    assert np.isfinite(ours("rmsprop_centered", g)).all()
+
+
+# what theirs is: ours with one edit
+ELSEWHERE = {
+    "optax.adagrad: eps inside the root": (
+        mutate("adagrad", [("sqrt(v) + eps", "sqrt(v + eps)")]),
+        optax.adagrad(0.1, initial_accumulator_value=0.0, eps=1e-3),
+    ),
+    "optax.adagrad: v starts at 0.1": (
+        mutate("adagrad", [("sqrt(v) + eps", "sqrt(v + 0.1 + eps)")]),
+        optax.adagrad(0.1, eps=1e-3),
+    ),
+    "optax.rmsprop: eps inside the root": (
+        mutate("rmsprop", [("sqrt(v) + eps", "sqrt(v + eps)")]),
+        optax.rmsprop(0.1, eps=1e-3),
+    ),
+    "optax.amsgrad: maximum after the correction": (
+        MUTANTS["amsgrad", "maximum after the correction"],
+        optax.amsgrad(0.1, eps=1e-3),
+    ),
+    "paper's AMSGrad: no corrections": (
+        mutate("amsgrad", [(" / (1 - beta1**t)", ""), (" / (1 - beta2**t)", "")]),
+        optax.amsgrad(0.1, eps=1e-3, bias_correction_mu=False, bias_correction_nu=False),
+    ),
+}
+
+
+@pytest.mark.parametrize("edited, theirs", ELSEWHERE.values(), ids=ELSEWHERE)
+def test_others_differ_as_the_docstrings_say(edited, theirs):
+    hyper = {"lr": 0.1, "eps": 1e-3}
+    check(edited, hyper, theirs, gradients())
+    with pytest.raises(AssertionError, match="parameters differ"):
+        check(edited.__name__, hyper, theirs, gradients())
+
+
+# The form of a rule ---------------------------------------------------------------------
+
+
+def test_rules_are_those_of_the_module_in_its_order():
+    source = Path(rules.__file__).read_text()
+    assert list(RULES) == re.findall(r"@rule(?:\(.*\))?\ndef (\w+)", source)
+    assert all(getattr(rules, name) is f for name, f in RULES.items())
+
+
+def test_the_signature_declares_state_and_hyperparameters():
+    assert RULES["amsgrad"].state == ("m", "v", "v_max")
+    assert RULES["sgd"].state == () and RULES["sgd"].defaults == {"lr": 1e-2}
+    assert RULES["adam"].defaults == {
+        "lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_docstrings_name_source_and_state(name):
+    text = inspect.getdoc(RULES[name])
+    assert re.search(r"(18|19|20)\d\d", text)
+    assert f"State: {len(RULES[name].state)} float" in text
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_is_a_straight_line_of_ten_lines_at_most(name):
+    *lines, last = ast.parse(plain(name)).body[0].body
+    assert len(lines) < 10 and isinstance(last, ast.Return)
+    targets = [line.targets[0].id for line in lines]
+    assert len(set(targets)) == len(targets)
+    expected = ["p", *RULES[name].state]
+    returned = last.value.elts if RULES[name].state else [last.value]
+    assert [x.id for x in returned] == expected
+
+
+def no_p(g, t, *, lr=1.0): ...
+def no_t(p, g, m, *, lr=1.0): ...
+def positional_hyper(p, g, t, lr=1.0): ...
+def no_default(p, g, t, *, lr): ...
+def star(p, g, *m, t=1, lr=1.0): ...
+def nothing(): ...
+
+
+@pytest.mark.parametrize(
+    "wrong", [no_p, no_t, positional_hyper, no_default, star, nothing]
+)
+def test_a_rule_of_another_form_is_refused(wrong):
+    with pytest.raises(TypeError) as error:
+        rule(wrong)
+    assert wrong.__name__ in str(error.value)
+    assert str(inspect.signature(wrong)) in str(error.value)
+    assert "(p, g, <state>, t, *, lr=..." in str(error.value)
+
+
+@pytest.mark.parametrize("starts", [{"y": "p"}, {"z": "g"}, {"z": 0}])
+def test_a_state_starts_at_zero_or_at_the_parameter(starts):
+    with pytest.raises(TypeError, match="cannot start '[yz]' .* may start as 'p'"):
+
+        @rule(**starts)
+        def averaged(p, g, z, t, *, lr=1.0):
+            return p, z
+
+
+def test_a_state_that_starts_at_the_parameter():
+    @rule(z="p")
+    def averaged(p, g, z, t, *, lr=1.0):
+        p = p - lr * g
+        z = z + (p - z) / (t + 1)
+        return p, z
+
+    def mean(p, g, z, t, *, lr=1.0):
+        return 0 * p + z, z
+
+    mean = rule(mean, z="p")
+    assert averaged.starts == {"z": "p"}
+    np.testing.assert_array_equal(walk(mean, np.ones((2, 1)), [3.0]), [[3.0]] * 3)
+    np.testing.assert_array_equal(ours(mean, gradients())[-1], starts(42))
+
+
+def test_unknown_rules_are_named():
+    with pytest.raises(ValueError, match="unknown rule 'adamm'; the rules are sgd, mom"):
+        as_rule("adamm")
+    with pytest.raises(TypeError, match="rule is 3; allowed: a name or a function"):
+        as_rule(3)
+
+
+# Hyperparameters ------------------------------------------------------------------------
+
+BAD = {
+    "lr": [-1e-3, np.inf, np.nan, -np.inf, "1e-3", None, 1j, [1e-3], [], {}, True],
+    "eps": [-1e-8, np.inf, np.nan, "small"],
+    "weight_decay": [-0.1, np.inf, np.nan],
+    "beta": [1.0, -0.1, 1.5, np.nan],
+    "beta1": [1.0, -0.1, 1.5, np.nan, None],
+    "beta2": [1.0, -0.1, 1.5, np.nan, torch.tensor(1.0), torch.tensor([0.5, 2.0])],
+    "rho": [1.0, -0.1, 1.5, np.nan],
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_hyperparameter_has_a_range(name):
+    assert RULES[name].defaults.keys() <= BAD.keys()
+
+
+@pytest.mark.parametrize(
+    "name, value", [(k, v) for k, values in BAD.items() for v in values], ids=repr
+)
+def test_a_bad_value_is_named(name, value):
+    having = [r for r in RULES.values() if name in r.defaults]
+    for r in having:
+        with pytest.raises((TypeError, ValueError)) as error:
+            check_hyper(r, {name: value})
+        text = str(error.value)
+        assert text.startswith(f"{name} of {r.__name__} is {value!r}; allowed: ")
+        assert re.search(r"a number|0 <= \w+ < (1|inf)$", text)
+        with pytest.raises(type(error.value), match=re.escape(text)):
+            walk(r, np.ones(3), 0.0, **{name: value})
+        p = torch.nn.Parameter(torch.zeros(2))
+        with pytest.raises(type(error.value), match=re.escape(text)):
+            Optimizer([p], r, **{name: value})
+        with pytest.raises(type(error.value), match=re.escape(text)):
+            Optimizer([{"params": [p], name: value}], r)
+    assert having
+
+
+def test_an_unknown_hyperparameter_is_named():
+    with pytest.raises(TypeError) as error:
+        check_hyper(RULES["adam"], {"betas": 0.9})
+    assert str(error.value) == (
+        "rule adam has no hyperparameter 'betas'; it has lr, beta1, beta2, eps"
+    )
+
+
+def test_the_edges_of_the_ranges_are_allowed():
+    check_hyper(RULES["adamw"], {"lr": 0, "beta1": 0.0, "eps": 0, "weight_decay": 0})
+    check_hyper(RULES["adam"], {"lr": torch.tensor(1.0), "beta1": np.array([0.0, 0.9])})
+
+
+# One place, and cheap to import ----------------------------------------------------------
+
+KINDS = {
+    "float": float,
+    "array": lambda x: np.array([x, x]),
+    "tensor": lambda x: torch.tensor([x, x], dtype=torch.float64),
+    "list": lambda x: TensorList([torch.tensor([x], dtype=torch.float64)] * 2),
+}
+OPS = {
+    "sqrt": [((2.25,), 1.5), ((0.0,), 0.0)],
+    "maximum": [((2.0, 3.0), 3.0), ((3.0, 2.0), 3.0), ((-1.0, 0), 0.0)],
+}
+
+
+def test_every_op_is_tested():
+    named = {k for k, v in vars(ops).items() if inspect.isfunction(v)}
+    assert named == OPS.keys()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "name, given, result", [(k, *case) for k, cases in OPS.items() for case in cases]
+)
+def test_ops(name, given, result, kind):
+    # floats become the kind under test, an integer stays a number
+    given = [KINDS[kind](x) if isinstance(x, float) else x for x in given]
+    x = getattr(ops, name)(*given)
+    if kind != "float":
+        assert type(x) is type(given[0])
+    parts = x.tensors if kind == "list" else [x]
+    assert len(parts) == (2 if kind == "list" else 1)
+    for part in parts:
+        np.testing.assert_array_equal(np.asarray(part), result)
+
+
+def test_each_line_of_a_rule_stands_in_one_file():
+    lines = {
+        ast.unparse(node)
+        for name in RULES
+        for node in ast.walk(ast.parse(plain(name)))
+        if isinstance(node, ast.Assign)
+    }
+    found = {}
+    for path in Path(adamtut.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Assign) and ast.unparse(node) in lines:
+                found.setdefault(path.name, set()).add(ast.unparse(node))
+    assert found == {"rules.py": lines}
+
+
+def probe(module: str) -> tuple[float, list[str]]:
+    """Seconds that an import takes in a fresh interpreter, heavy modules it loads."""
+    code = (
+        "import sys, time; start = time.perf_counter(); "
+        f"import {module}; print(time.perf_counter() - start, "
+        "*{'torch', 'jax', 'matplotlib', 'sklearn', 'IPython'} & sys.modules.keys())"
+    )
+    command = [sys.executable, "-c", code]
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    seconds, *heavy = out.split()
+    return float(seconds), heavy
+
+
+def test_importing_the_package_is_fast():
+    assert min(probe("adamtut")[0] for _ in range(3)) < 0.3
+
+
+@pytest.mark.parametrize("name", ["rules", "ops", "walk", "surfaces", "show"])
+def test_what_needs_no_torch_imports_none(name):
+    assert probe(f"adamtut.{name}")[1] == []
