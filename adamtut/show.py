@@ -166,20 +166,22 @@ def _tex(node: ast.expr, old: set, rule: Callable) -> str:
 def say(label: str, x: float | Sequence[float], digits: int = 4, wobble: float = 1e-9):
     """Print `label: x` with `digits` significant digits that no other machine can flip.
 
-    x may be up to six numbers. `wobble` is the relative difference to expect between
-    machines: 1e-9 for float64 arithmetic, 1e-4 for a few float32 steps, 5e-2 for a
-    trained network. Raises ValueError where x (1 +- wobble) would print in two ways.
+    x may be up to six numbers; integers are printed whole. `wobble` is the relative
+    difference to expect between machines: 1e-9 for float64 arithmetic, 1e-4 for a few
+    float32 steps, 5e-2 for a trained network. Raises ValueError where x (1 +- wobble)
+    would print in two ways.
     """
-    numbers = np.atleast_1d(np.asarray(x, float))
+    numbers = np.atleast_1d(np.asarray(x))
     if numbers.ndim != 1 or not 1 <= len(numbers) <= 6:
         raise ValueError(f"x has shape {np.shape(x)}; allowed: a number, or up to six")
     if digits < 1:
         raise ValueError(f"digits is {digits!r}; allowed: 1 or more")
+    count = numbers.dtype.kind in "iu"  # integers are exact and printed whole
 
     def text(number):
-        return f"{number:#.{digits}g}".rstrip(".")
+        return str(number) if count else f"{number:#.{digits}g}".rstrip(".")
 
-    for number in numbers:
+    for number in () if count else numbers:
         low, high = text(number * (1 - wobble)), text(number * (1 + wobble))
         if low != high:
             raise ValueError(
