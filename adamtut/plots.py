@@ -105,6 +105,7 @@ def label_ends(ax: plt.Axes, gap: float = 0.055) -> None:
     Labels closer than `gap` (a share of the height of the axes) are moved apart.
     """
     lines = [x for x in ax.get_lines() if not x.get_label().startswith("_")]
+    ax.autoscale_view()  # matplotlib puts it off, and the limits are needed now
     to_axes = ax.transAxes.inverted()
     ends = []
     for line in lines:
