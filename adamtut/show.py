@@ -77,7 +77,7 @@ def lines(rule: str | Callable) -> list[str]:
 
 def equations(rule: str | Callable) -> Latex:
     """The algorithm box of a rule, made from its code."""
-    return Latex(_aligned("aligned", lines(rule)))
+    return Latex(_environment("aligned", lines(rule)))
 
 
 def diff(first: str | Callable, second: str | Callable) -> Latex:
@@ -89,21 +89,19 @@ def diff(first: str | Callable, second: str | Callable) -> Latex:
     rows = []
     for tag, i, j, k, n in difflib.SequenceMatcher(a=a, b=b).get_opcodes():
         if tag != "equal":
-            rows += [rf"{{-}} \quad & {line}" for line in a[i:j]]
-            rows += [rf"{{+}} \quad & {line}" for line in b[k:n]]
+            rows += [("-", line) for line in a[i:j]] + [("+", line) for line in b[k:n]]
     if not rows:
         return Latex(r"\text{no difference}")
     names = [as_rule(x).__name__.replace("_", r"\_") for x in (first, second)]
-    head = [
-        rf"{sign} \quad & \text{{{name}}} &"
-        for sign, name in zip(["{-}", "{+}"], names, strict=True)
-    ]
-    return Latex(_aligned("alignedat", head + rows, "{2}"))
+    body = [rf"- & \text{{{names[0]}}}", rf"+ & \text{{{names[1]}}}"]
+    for sign, line in rows:
+        body.append(rf"{sign} & \displaystyle {line.replace('&', '')}")
+    return Latex(_environment("array", body, "{cl}"))
 
 
-def _aligned(environment: str, rows: list[str], columns: str = "") -> str:
-    body = " \\\\\n".join(rows)
-    return f"\\begin{{{environment}}}{columns}\n{body}\n\\end{{{environment}}}"
+def _environment(name: str, rows: list[str], columns: str = "") -> str:
+    body = " \\\\[4pt]\n".join(rows)
+    return f"\\begin{{{name}}}{columns}\n{body}\n\\end{{{name}}}"
 
 
 def _is_docstring(node: ast.stmt) -> bool:
