@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
-import zipfile
-import zlib
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,14 +16,8 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from . import nets
+from .checkpoint import Checkpoint
 from .data import Dataset, batches, whole_number
-
-FORMAT = "adamtut checkpoint 1"
-# What a scheduler counts while it runs: no setting, so not compared on resuming.
-PROGRESS = {
-    *("last_epoch", "_step_count", "_last_lr", "_is_initial", "best"),
-    *("num_bad_epochs", "cooldown_counter", "_get_lr_called_within_step"),
-}
 
 
 @dataclass
@@ -87,17 +77,21 @@ def train(
     n = len(data.x_train)
     steps = len(batches(n, batch_size, seed))
     net.to(device := nets.device(device))
-    run = {"net": net, "optimizer": optimizer}
-    if scheduler is not None:
-        run["scheduler"] = scheduler
     history, start = History(), 0
     if checkpoint is not None:
-        checkpoint = Path(checkpoint)
-        settings = _settings(run, data, loss, batch_size, seed, scheduler_per)
-        if checkpoint.exists():
-            history, start = _load(checkpoint, run, settings, epochs)
+        parts = {"net": net, "optimizer": optimizer, "scheduler": scheduler}
+        options = {
+            "batch_size": batch_size,
+            "seed": seed,
+            "loss": getattr(loss, "__qualname__", type(loss).__qualname__),
+            "scheduler_per": scheduler_per,
+        }
+        file = Checkpoint(Path(checkpoint), parts, data, options)
+        if file.path.exists():
+            saved, start = file.load(epochs)
+            history = History(**saved)
         if start < epochs:  # a file that cannot be written shall stop the run now
-            _save(checkpoint, run, settings, history, start)
+            file.save(asdict(history), start)
     x, y = data.x_train.to(device), data.y_train.to(device)
     bar = tqdm(
         total=epochs * steps,
@@ -129,8 +123,9 @@ def train(
             history.test_loss.append(test_loss)
             history.test_accuracy.append(accuracy)
             bar.set_postfix_str(f"test accuracy {accuracy:.2%}")
-            if checkpoint and ((epoch + 1) % every == 0 or epoch + 1 == epochs):
-                _save(checkpoint, run, settings, history, epoch + 1)
+            done = epoch + 1
+            if checkpoint is not None and (done % every == 0 or done == epochs):
+                file.save(asdict(history), done)
     return history
 
 
@@ -243,91 +238,3 @@ def _check_examples(x_name: str, x: Tensor, y_name: str, y: Tensor) -> None:
             f"{y_name} has dtype {y.dtype} and shape {tuple(y.shape)}; labels are"
             " torch.int64 of shape (n,), the indices of the classes"
         )
-
-
-def _settings(run, data, loss, batch_size, seed, scheduler_per) -> dict[str, Any]:
-    """All that must agree for a resumed run to have the bits of an unstopped one."""
-    groups = [dict(g) for g in run["optimizer"].state_dict()["param_groups"]]
-    for group in groups:  # a scheduler moves lr, not initial_lr
-        group["lr"] = group.pop("initial_lr", group.get("lr"))
-    return {
-        "batch_size": batch_size,
-        "seed": seed,
-        "loss": getattr(loss, "__qualname__", type(loss).__qualname__),
-        "scheduler_per": scheduler_per,
-        "data": data.name,
-        "checksum of x_train": zlib.crc32(data.x_train.cpu().contiguous().numpy()),
-        "checksum of y_train": zlib.crc32(data.y_train.cpu().contiguous().numpy()),
-        **{name: type(part).__qualname__ for name, part in run.items()},
-        **_flat("net", {k: v.shape for k, v in run["net"].state_dict().items()}),
-        **_flat("optimizer", groups),
-        **(_flat("scheduler", run["scheduler"].state_dict()) if len(run) > 2 else {}),
-    }
-
-
-def _flat(name: str, value: Any) -> dict[str, Any]:
-    """Nested settings as one dict of plain values with dotted names."""
-    if isinstance(value, Tensor):
-        value = value.tolist()
-    if isinstance(value, list | tuple):
-        value = dict(enumerate(value))
-    if isinstance(value, dict):
-        parts = [_flat(f"{name}.{k}", v) for k, v in value.items() if k not in PROGRESS]
-        return {key: plain for part in parts for key, plain in part.items()}
-    plain = value is None or isinstance(value, bool | int | float | str)
-    return {name: value if plain else type(value).__qualname__}
-
-
-def _save(path: Path, run, settings, history: History, epoch: int) -> None:
-    """Write the checkpoint so that at any moment the old or the new one is there."""
-    state = {name: part.state_dict() for name, part in run.items()}
-    state |= {"settings": settings, "history": asdict(history), "epoch": epoch}
-    buffer = io.BytesIO()
-    torch.save(state | {"format": FORMAT}, buffer)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OSError(
-            f"checkpoint {path} cannot be written ({error.strerror or error}); choose a"
-            " file in a folder that exists, is writable and has space"
-        ) from error
-    finally:
-        with suppress(OSError):  # gone when all went well
-            temporary.unlink()
-
-
-def _load(path: Path, run, settings, epochs: int) -> tuple[History, int]:
-    """Put the state of a checkpoint into net, optimizer and scheduler."""
-    try:
-        with zipfile.ZipFile(path) as archive:  # torch.load checks no checksums
-            if damaged := archive.testzip():
-                raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(saved, dict) or saved.get("format") != FORMAT:
-            raise ValueError(f"it is not an {FORMAT}")
-    except Exception as error:  # torch.load has many ways to fail
-        reason = str(error).partition("\n")[0]
-        raise ValueError(
-            f"checkpoint {path} cannot be read ({reason}); it is left as it is: choose"
-            " another file or move it away"
-        ) from error
-    old = saved["settings"]
-    for key in [*settings, *old]:
-        if settings.get(key) != old.get(key):
-            raise ValueError(
-                f"checkpoint {path} was made with {key}={old.get(key)!r}, this run has"
-                f" {settings.get(key)!r}; choose another file or the same settings"
-            )
-    if saved["epoch"] > epochs:
-        raise ValueError(
-            f"epochs={epochs} is less than the {saved['epoch']} epochs that checkpoint"
-            f" {path} has done"
-        )
-    for name, part in run.items():
-        part.load_state_dict(saved[name])
-    return History(**saved["history"]), saved["epoch"]
