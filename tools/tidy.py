@@ -3,15 +3,18 @@
     python -m tools.tidy [--check] [NOTEBOOK ...]
 
 Sorted keys, cell ids that are slugs, execution_count 1, metadata reduced to what the
-book reads, and a first cell that installs adamtut where it is missing. Sources and
-outputs stay as they are. With --check nothing is written: the notebooks that are not
-tidy are listed and the exit status is 1.
+book reads, figures as PNG of 256 colours (a third of the size), and a first cell that
+installs adamtut where it is missing. Sources and text outputs stay as they are. With
+--check nothing is written: the notebooks that are not tidy are listed and the exit
+status is 1.
 """
 
 import argparse
 import ast
+import base64
 import copy
 import hashlib
+import io
 import os
 import re
 import sys
@@ -19,6 +22,7 @@ from pathlib import Path
 
 import nbformat
 import yaml
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = ROOT / "chapters"
@@ -195,8 +199,22 @@ def _outputs(old: list) -> list:
             output.metadata = nbformat.from_dict(kept)
         if output.output_type == "execute_result":
             output.execution_count = 1
+        if png := output.get("data", {}).get("image/png"):
+            output.data["image/png"] = _palette(png)
         new.append(output)
     return new
+
+
+def _palette(png: str) -> str:
+    """The base64 picture with 256 colours; one that has a palette stays as it is."""
+    picture = Image.open(io.BytesIO(base64.b64decode(png)))
+    if picture.mode == "P":
+        return png
+    white = Image.new("RGBA", picture.size, "white")
+    flat = Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
+    file = io.BytesIO()
+    flat.quantize(256, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+    return base64.b64encode(file.getvalue()).decode()
 
 
 def _set_install(nb: nbformat.NotebookNode, url: str) -> None:
@@ -215,7 +233,7 @@ def _set_ids(nb: nbformat.NotebookNode) -> None:
         first = next((x for x in cell.source.splitlines() if x.strip()), "")
         if cell.cell_type == "markdown" and first.startswith("#"):
             heading = _slug(first)
-        if not SLUG.fullmatch(wanted) or _RANDOM_ID.fullmatch(wanted):
+        if not SLUG.fullmatch(wanted) or is_random(wanted):
             own = cell.cell_type == "markdown"
             wanted = (_slug(first) if own else "") or f"{heading}-{cell.cell_type}"
         slug, number = wanted, 1
@@ -224,6 +242,11 @@ def _set_ids(nb: nbformat.NotebookNode) -> None:
             slug = f"{wanted}-{number}"
         taken.add(slug)
         cell.id = slug
+
+
+def is_random(cell_id: str) -> bool:
+    """Whether a cell id looks like one that Jupyter made up."""
+    return bool(_RANDOM_ID.fullmatch(cell_id))
 
 
 def _slug(line: str) -> str:
