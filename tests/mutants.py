@@ -88,9 +88,9 @@ def plain(rule: str) -> str:
     source = textwrap.dedent(inspect.getsource(rules.RULES[rule]))
     tree = ast.parse(source).body[0]
     lines = source.splitlines(keepends=True)
-    return "".join(
-        lines[tree.lineno - 1 : tree.body[0].lineno - 1] + lines[tree.body[0].end_lineno :]
-    )
+    docstring = tree.body[0]
+    del lines[docstring.lineno - 1 : docstring.end_lineno]
+    return "".join(lines[tree.lineno - 1 :])
 
 
 def function(source: str) -> Callable:

@@ -1,7 +1,8 @@
 """Who says that a rule is right: one row per rule and setting.
 
-Each oracle is a constructor whose signature repeats the defaults that the paper (or, where
-the docstring of the rule says so, torch.optim) gives, so that ours are compared with them.
+Each oracle is a constructor whose signature repeats the defaults that the paper (or,
+where the docstring of the rule says so, torch.optim) gives, so that ours are compared
+with them.
 """
 
 from collections.abc import Callable
@@ -10,7 +11,6 @@ from functools import partial, wraps
 
 import optax
 import torch
-
 from replay import check, gradients
 
 
@@ -54,7 +54,12 @@ def torch_rmsprop(lr=1e-3, beta2=0.9, eps=1e-8, l2=0.0, maximize=False, centered
 
 def torch_adadelta(lr=1.0, rho=0.95, eps=1e-6, l2=0.0, maximize=False):
     return partial(
-        torch.optim.Adadelta, lr=lr, rho=rho, eps=eps, weight_decay=l2, maximize=maximize
+        torch.optim.Adadelta,
+        lr=lr,
+        rho=rho,
+        eps=eps,
+        weight_decay=l2,
+        maximize=maximize,
     )
 
 
@@ -86,7 +91,7 @@ def torch_adamw(
 
 
 def optax_with_l2(make: Callable) -> Callable:
-    """An optax oracle that also knows l2 and maximize: they change the gradient first."""
+    """An optax oracle that knows l2 and maximize, which change the gradient first."""
 
     @wraps(make)
     def oracle(l2=0.0, maximize=False, **hyper):
@@ -165,7 +170,7 @@ class Row:
     note: str = ""
 
     def check(self, rule=None, lr: float | None = None, steps: int = 40) -> None:
-        """Replay; raises AssertionError where the rule, or `rule` in its stead, differs."""
+        """Replay; raises AssertionError where the rule (or `rule`) differs."""
         hyper = self.hyper if lr is None else self.hyper | {"lr": lr}
         g = gradients(steps)
         if self.dense:

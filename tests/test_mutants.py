@@ -1,10 +1,10 @@
 """The replay check rejects wrong rules, and only those."""
 
 import pytest
-
-from adamtut.rules import RULES
 from mutants import MUTANTS, function, plain
 from oracles import LRS, ROWS
+
+from adamtut.rules import RULES
 
 # the first row of a rule is its defaults against torch.optim
 ROW = {row.rule: row for row in reversed(ROWS)}

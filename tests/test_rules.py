@@ -11,6 +11,9 @@ import numpy as np
 import optax
 import pytest
 import torch
+from mutants import MUTANTS, mutate, plain
+from oracles import LRS, ROWS, torch_momentum, torch_rmsprop_centered
+from replay import assert_same_path, check, gradients, path, starts
 
 import adamtut
 from adamtut import ops, rules
@@ -18,9 +21,6 @@ from adamtut.optim import Optimizer
 from adamtut.rules import RULES, as_rule, check_hyper, rule
 from adamtut.tensor_list import TensorList
 from adamtut.walk import walk
-from mutants import MUTANTS, mutate, plain
-from oracles import LRS, ROWS, torch_momentum, torch_rmsprop_centered
-from replay import assert_same_path, check, gradients, path, starts
 
 CASES = [(row, lr, 40) for row in ROWS for lr in LRS]
 CASES += [(row, None, 300) for row in ROWS if not row.hyper]
@@ -49,7 +49,7 @@ def test_the_gradients_are_hard():
     assert not g[:, -1].any() and (starts(g.shape[1]) == 0).mean() == 0.5
 
 
-# Where the docstrings say that others differ -------------------------------------------
+# Where the docstrings say that others differ
 
 
 def replay(optimizer, g):
@@ -102,7 +102,9 @@ ELSEWHERE = {
     ),
     "paper's AMSGrad: no corrections": (
         mutate("amsgrad", [(" / (1 - beta1**t)", ""), (" / (1 - beta2**t)", "")]),
-        optax.amsgrad(0.1, eps=1e-3, bias_correction_mu=False, bias_correction_nu=False),
+        optax.amsgrad(
+            0.1, eps=1e-3, bias_correction_mu=False, bias_correction_nu=False
+        ),
     ),
 }
 
@@ -115,7 +117,7 @@ def test_others_differ_as_the_docstrings_say(edited, theirs):
         check(edited.__name__, hyper, theirs, gradients())
 
 
-# The form of a rule ---------------------------------------------------------------------
+# The form of a rule
 
 
 def test_rules_are_those_of_the_module_in_its_order():
@@ -171,7 +173,7 @@ def test_a_rule_of_another_form_is_refused(wrong):
 
 @pytest.mark.parametrize("starts", [{"y": "p"}, {"z": "g"}, {"z": 0}])
 def test_a_state_starts_at_zero_or_at_the_parameter(starts):
-    with pytest.raises(TypeError, match="cannot start '[yz]' .* may start as 'p'"):
+    with pytest.raises(TypeError, match=r"cannot start '[yz]' .* may start as 'p'"):
 
         @rule(**starts)
         def averaged(p, g, z, t, *, lr=1.0):
@@ -195,13 +197,13 @@ def test_a_state_that_starts_at_the_parameter():
 
 
 def test_unknown_rules_are_named():
-    with pytest.raises(ValueError, match="unknown rule 'adamm'; the rules are sgd, mom"):
+    with pytest.raises(ValueError, match="unknown rule 'adamm'; the rules are sgd,"):
         as_rule("adamm")
     with pytest.raises(TypeError, match="rule is 3; allowed: a name or a function"):
         as_rule(3)
 
 
-# Hyperparameters ------------------------------------------------------------------------
+# Hyperparameters
 
 BAD = {
     "lr": [-1e-3, np.inf, np.nan, -np.inf, "1e-3", None, 1j, [1e-3], [], {}, True],
@@ -253,7 +255,7 @@ def test_the_edges_of_the_ranges_are_allowed():
     check_hyper(RULES["adam"], {"lr": torch.tensor(1.0), "beta1": np.array([0.0, 0.9])})
 
 
-# One place, and cheap to import ----------------------------------------------------------
+# One place, and cheap to import
 
 KINDS = {
     "float": float,
@@ -296,10 +298,10 @@ def test_each_line_of_a_rule_stands_in_one_file():
         if isinstance(node, ast.Assign)
     }
     found = {}
-    for path in Path(adamtut.__file__).parent.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+    for file in Path(adamtut.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Assign) and ast.unparse(node) in lines:
-                found.setdefault(path.name, set()).add(ast.unparse(node))
+                found.setdefault(file.name, set()).add(ast.unparse(node))
     assert found == {"rules.py": lines}
 
 

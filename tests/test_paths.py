@@ -1,0 +1,108 @@
+"""The same lines give the same path in NumPy, loop, foreach and compile."""
+
+import numpy as np
+import pytest
+import torch
+from replay import assert_same_path, gradients, path, starts
+
+from adamtut.optim import HOW, Optimizer
+from adamtut.rules import RULES
+from adamtut.walk import walk
+
+LRS = (1e-3, 10.0)
+OPTIONS = [{"l2": 0.1}, {"maximize": True}, {"l2": 0.1, "maximize": True}]
+# Roundings, some hundred of them in 40 steps, are allowed to differ: torch's square root
+# is not always the nearest float, and a compiler may fuse a product and a sum. Measured:
+# 2e-16 and 6e-7.
+RTOL = {torch.float64: 1e-12, torch.float32: 1e-5}
+
+
+@pytest.fixture(params=HOW)
+def how(request):
+    """Each way to run a rule; "compile" only where there is a compiler."""
+    if request.param == "compile":
+        request.getfixturevalue("compiler")
+    return request.param
+
+
+def rounded(x, dtype):
+    return torch.tensor(x, dtype=dtype).double().numpy()
+
+
+def torch_path(rule, how, dtype=torch.float64, steps=40, **hyper):
+    g = gradients()
+    make = lambda params: Optimizer(params, rule, how, **hyper)  # noqa: E731
+    return path(make, starts(g.shape[1]), g[:steps], dtype)
+
+
+@pytest.mark.parametrize("dtype", RTOL, ids=str)
+@pytest.mark.parametrize("rule", RULES)
+def test_every_path_is_that_of_numpy(rule, how, dtype):
+    g = rounded(gradients(), dtype)
+    start = rounded(starts(g.shape[1]), dtype)
+    for lr in LRS:
+        expected = walk(rule, g, start, lr=lr)
+        found = torch_path(rule, how, dtype, lr=lr)
+        assert_same_path(found, expected, RTOL[dtype], torch.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("rule", RULES)
+def test_l2_and_maximize_in_foreach(rule, options):
+    loop = torch_path(rule, "loop", **options)
+    assert_same_path(torch_path(rule, "foreach", **options), loop, 1e-12)
+    with pytest.raises(AssertionError):
+        assert_same_path(torch_path(rule, "loop"), loop)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_l2_and_maximize_compiled(compiler, options):
+    loop = torch_path("adam", "loop", **options)
+    assert_same_path(torch_path("adam", "compile", **options), loop, 1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_lr_as_a_tensor(how, dtype):
+    for rule in ["adam", "sgd"] if how == "compile" else RULES:
+        lr = torch.tensor(10.0, dtype=torch.float32)
+        expected = torch_path(rule, how, dtype, lr=10.0)
+        found = torch_path(rule, how, dtype, lr=lr)
+        assert_same_path(found, expected, RTOL[dtype], torch.finfo(dtype).eps)
+        assert lr == 10.0
+
+
+def test_three_hundred_steps(how):
+    g = gradients(300)
+    start = starts(g.shape[1])
+    make = lambda params: Optimizer(params, "adam", how)  # noqa: E731
+    assert_same_path(path(make, start, g), walk("adam", g, start), 1e-12)
+
+
+# Half precision: each operation of loop and foreach rounds to 8 (bfloat16) or 11 bits,
+# compile only the results. So a path is not comparable, but the first step is.
+
+
+def test_bfloat16_first_step(how):
+    g = rounded(gradients()[7:8], torch.bfloat16)
+    start = np.zeros(g.shape[1])
+    for rule in ["adam", "momentum"] if how == "compile" else RULES:
+        make = lambda params: Optimizer(params, rule, how)  # noqa: B023, E731
+        found = path(make, start, g, torch.bfloat16)
+        # ten operations, each half a unit of 2**-7
+        assert_same_path(found, walk(rule, g, start), 10 * 2**-8)
+
+
+def test_float16_loses_eps_in_all_eager_optimizers():
+    """1e-8 is zero in float16, so that a gradient of zero gives 0/0: here as in torch."""
+    for make in (Optimizer, torch.optim.Adam):
+        p = torch.nn.Parameter(torch.zeros(1, dtype=torch.float16))
+        p.grad = torch.zeros_like(p)
+        make([p]).step()
+        assert p.isnan().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_half_precision_loop_is_foreach(dtype):
+    for rule in RULES:
+        loop, foreach = (torch_path(rule, how, dtype) for how in ("loop", "foreach"))
+        np.testing.assert_array_equal(loop, foreach)
