@@ -9,9 +9,10 @@ from adamtut.rules import as_rule, check_hyper, check_range
 from adamtut.tensor_list import TensorList
 
 HOW = ("loop", "foreach", "compile")
-# What a group may hold besides the hyperparameters of its rule; torch's schedulers and
-# its named parameters write the last two.
-_GROUP_KEYS = {"params", "rule", "maximize", "l2", "initial_lr", "param_names"}
+# What a group holds besides the hyperparameters of its rule; torch's schedulers and its
+# named parameters write the last two.
+_OPTIONS = ("l2", "maximize")
+_GROUP_KEYS = {"params", "rule", *_OPTIONS, "initial_lr", "param_names"}
 
 
 class Optimizer(torch.optim.Optimizer):
@@ -81,23 +82,21 @@ class Optimizer(torch.optim.Optimizer):
     def add_param_group(self, group: dict) -> None:
         rule = group.get("rule", self.defaults["rule"])
         rule = as_rule(self._rules.get(rule, rule))
-        given = {k: v for k, v in group.items() if k not in _GROUP_KEYS}
-        check_hyper(rule, given)
-        check_range("l2", group.get("l2", self.defaults["l2"]), "the optimizer")
         shared = {k: v for k, v in self._hyper.items() if k in rule.defaults}
+        options = {k: self.defaults[k] for k in _OPTIONS}
         name = rule.__name__
+        group = options | rule.defaults | shared | group | {"rule": name}
+        _check_group(rule, group)
         if self._rules.setdefault(name, rule) is not rule:
             raise ValueError(
                 f"two different rules of one optimizer are called {name!r}"
             )
-        super().add_param_group(rule.defaults | shared | group | {"rule": name})
-        for p in self.param_groups[-1]["params"]:
-            if p.is_complex():
-                self.param_groups.pop()
-                raise TypeError(
-                    f"a parameter of shape {tuple(p.shape)} is {p.dtype}; allowed: "
-                    "real parameters (torch.view_as_real makes them)"
-                )
+        super().add_param_group(group)
+        try:
+            _check_params(self.param_groups[-1]["params"])
+        except (TypeError, ValueError):
+            self.param_groups.pop()
+            raise
 
     @torch.no_grad()
     def step(self, closure: Callable | None = None):
@@ -169,12 +168,17 @@ class Optimizer(torch.optim.Optimizer):
         super().load_state_dict(state_dict)
 
     def _check_state_dict(self, state_dict: dict) -> None:
+        if not isinstance(state_dict, dict):
+            raise TypeError(f"state_dict is {state_dict!r}; allowed: a dictionary")
+        if missing := {"state", "param_groups"} - state_dict.keys():
+            raise ValueError(f"state_dict lacks {sorted(missing)}")
         saved, groups = state_dict["param_groups"], self.param_groups
         if len(saved) != len(groups):
             raise ValueError(
                 f"state_dict has {len(saved)} parameter groups; "
                 f"this optimizer {len(groups)}"
             )
+        unknown = {*state_dict["state"]}
         for i, (old, new) in enumerate(zip(saved, groups, strict=True)):
             if old.get("rule") != new["rule"]:
                 raise ValueError(
@@ -182,23 +186,70 @@ class Optimizer(torch.optim.Optimizer):
                     f"this optimizer has {new['rule']!r}"
                 )
             rule = self._rules[new["rule"]]
-            if missing := rule.defaults.keys() - old.keys():
+            needed = {"params", *_OPTIONS, *rule.defaults}
+            if missing := needed - old.keys():
                 raise ValueError(f"state_dict lacks {sorted(missing)} in group {i}")
-            check_hyper(rule, {k: old[k] for k in rule.defaults})
+            # what else is there, a scheduler such as OneCycleLR wrote
+            _check_group(rule, {k: old[k] for k in needed})
             if len(old["params"]) != len(new["params"]):
                 raise ValueError(
                     f"state_dict has {len(old['params'])} parameters in group {i}; "
                     f"this optimizer {len(new['params'])}"
                 )
             for key, p in zip(old["params"], new["params"], strict=True):
-                state = state_dict["state"].get(key)
-                for name in rule.state if state else ():
-                    shape = tuple(state[name].shape) if name in state else None
-                    if shape != tuple(p.shape):
-                        raise ValueError(
-                            f"state_dict holds {name} of shape {shape} for parameter "
-                            f"{key}, whose shape in this optimizer is {tuple(p.shape)}"
-                        )
+                _check_state(rule, state_dict["state"].get(key), key, p)
+            unknown -= {*old["params"]}
+        if unknown:
+            raise ValueError(f"state_dict has a state of no parameter: {unknown}")
+
+
+def _check_group(rule: Callable, group: dict) -> None:
+    """Refuse a group whose hyperparameters or options are not those of its rule."""
+    hyper = {k: v for k, v in group.items() if k not in _GROUP_KEYS}
+    check_hyper(rule, hyper)
+    check_range("l2", group["l2"], "the optimizer")
+    for name, value in hyper.items():
+        if shape := tuple(getattr(value, "shape", ())):
+            raise ValueError(
+                f"{name} of {rule.__name__} has shape {shape}; allowed: one number"
+            )
+    if not isinstance(group["maximize"], bool):
+        raise TypeError(f"maximize is {group['maximize']!r}; allowed: True or False")
+
+
+def _check_params(params: list) -> None:
+    """Refuse parameters of which a rule cannot update each one, once."""
+    if len({*params}) < len(params):
+        raise ValueError("a parameter stands twice in a group; allowed: once")
+    for p in params:
+        if not p.is_floating_point():
+            raise TypeError(
+                f"a parameter of shape {tuple(p.shape)} is {p.dtype}; allowed: "
+                "real floating-point numbers (torch.view_as_real for complex ones)"
+            )
+
+
+def _check_state(rule: Callable, state: dict | None, key: int, p) -> None:
+    """Refuse the saved state of parameter `key` that `p` under `rule` cannot have."""
+    if not state:  # never updated
+        return
+    if state.keys() != {"t", *rule.state}:
+        raise ValueError(
+            f"state_dict holds {', '.join(state)} for parameter {key}; "
+            f"allowed with rule {rule.__name__}: {', '.join(['t', *rule.state])}"
+        )
+    if not isinstance(state["t"], int) or state["t"] < 1:
+        raise ValueError(
+            f"state_dict holds t = {state['t']!r} for parameter {key}; "
+            "allowed: 1, 2, 3, ..."
+        )
+    for name in rule.state:
+        shape = getattr(state[name], "shape", None)
+        if shape != p.shape:
+            raise ValueError(
+                f"state_dict holds {name} of shape {shape and tuple(shape)} for "
+                f"parameter {key}, whose shape in this optimizer is {tuple(p.shape)}"
+            )
 
 
 def apply(rule, tensors, t, l2, maximize, hyper) -> None:
