@@ -171,7 +171,7 @@ def is_listed(path, nb):
 def toc():
     parts = yaml.safe_load((tidy.ROOT / "_toc.yml").read_text(encoding="utf-8"))
     files = [chapter["file"] for part in parts["parts"] for chapter in part["chapters"]]
-    return [name.removeprefix("chapters/") for name in files]
+    return [name[len("chapters/") :] for name in files if name.startswith("chapters/")]
 
 
 CHECKS = [

@@ -2,8 +2,8 @@
 
     python -m tools.new_chapter NAME
 
-NAME is a slug in snake case, such as weight_decay. The line goes to the end of the last
-part; move it where it belongs.
+NAME is a slug in snake case, such as weight_decay. The line goes below the last
+chapter; move it where it belongs.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tools import tidy
 
+_ENTRY = "      - file: chapters/"  # a line of _toc.yml, less the name
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
 
@@ -25,7 +26,7 @@ def new_chapter(name: str, root: Path = tidy.ROOT) -> Path:
         )
     path = root / "chapters" / f"{name}.ipynb"
     toc = root / "_toc.yml"
-    line = f"      - file: chapters/{name}"
+    line = f"{_ENTRY}{name}"
     old = toc.read_text(encoding="utf-8")
     if path.exists():
         raise FileExistsError(f"chapters/{name}.ipynb exists already; choose another")
@@ -42,7 +43,9 @@ def new_chapter(name: str, root: Path = tidy.ROOT) -> Path:
     nb.metadata.pop("adamtut", None)
     tidy.write(path, tidy.tidy(nb, tidy.repository(root / "_config.yml")))
     lines = old.rstrip("\n").split("\n")
-    last = max(i for i, x in enumerate(lines) if x.startswith("      - file: "))
+    last = max(
+        i for i, x in enumerate(lines) if x.startswith(_ENTRY)
+    )
     lines.insert(last + 1, line)
     toc.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
