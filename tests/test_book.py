@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 import yaml
@@ -25,7 +26,7 @@ FLAGS = [
 ]
 TOC = yaml.safe_load((tidy.ROOT / "_toc.yml").read_text(encoding="utf-8"))
 CHAPTERS = [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
-PAGES = [name for name in [TOC["root"], *CHAPTERS]]
+PAGES = [TOC["root"], *CHAPTERS]
 WIDTHS = [1300, 390]
 
 pytestmark = [
@@ -65,7 +66,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 def site():
     """The address of the book, built from today's files."""
     build = subprocess.run(
-        [sys.executable, "-m", "jupyter_book", "build", str(tidy.ROOT)],
+        [Path(sys.executable).with_name("jupyter-book"), "build", tidy.ROOT],
         capture_output=True,
         text=True,
     )
