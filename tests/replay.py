@@ -69,12 +69,12 @@ def _optax_path(transformation, start, g):
     return np.concatenate([start[None], np.asarray(points)])
 
 
-def assert_same_path(ours, theirs, rtol=RTOL, unit=np.finfo(float).eps) -> None:
+def assert_same_path(ours, theirs, rtol=RTOL, unit=2.0**-52) -> None:
     """Equal after every step, in units of how far a parameter has got.
 
     The allowed difference is rtol of the largest distance from the start so far, plus
-    one unit in the last place of p a step: the rounding of p itself, which matters where
-    updates are tiny beside it. A parameter that starts at 0 is not allowed that.
+    one unit in the last place of p a step: the rounding of p itself, which matters
+    where updates are tiny beside it. A parameter that starts at 0 is not allowed that.
     """
     assert np.isfinite(ours).all() and np.isfinite(theirs).all(), "not finite"
     moved = np.maximum.accumulate(np.abs(theirs - theirs[0]))

@@ -11,9 +11,9 @@ from adamtut.walk import walk
 
 LRS = (1e-3, 10.0)
 OPTIONS = [{"l2": 0.1}, {"maximize": True}, {"l2": 0.1, "maximize": True}]
-# Roundings, some hundred of them in 40 steps, are allowed to differ: torch's square root
-# is not always the nearest float, and a compiler may fuse a product and a sum. Measured:
-# 2e-16 and 6e-7.
+# Roundings, some hundred of them in 40 steps, may differ: torch's square root is not
+# always the nearest float, and a compiler may fuse a product and a sum. Measured: 2e-16
+# and 6e-7.
 RTOL = {torch.float64: 1e-12, torch.float32: 1e-5}
 
 
@@ -93,7 +93,7 @@ def test_bfloat16_first_step(how):
 
 
 def test_float16_loses_eps_in_all_eager_optimizers():
-    """1e-8 is zero in float16, so that a gradient of zero gives 0/0: here as in torch."""
+    """1e-8 is zero in float16, so a gradient of zero gives 0/0: here as in torch."""
     for make in (Optimizer, torch.optim.Adam):
         p = torch.nn.Parameter(torch.zeros(1, dtype=torch.float16))
         p.grad = torch.zeros_like(p)
