@@ -160,7 +160,6 @@ def _step(net, x, y, optimizer, loss, where) -> float:
     """One step of the optimizer on one batch; the loss before it."""
     losses = []
 
-    @torch.enable_grad()
     def forward_and_backward() -> Tensor:
         optimizer.zero_grad()
         value = loss(net(x), y)
@@ -177,15 +176,15 @@ def _step(net, x, y, optimizer, loss, where) -> float:
 def _finite(net: nn.Module, value: Tensor, where: str) -> float:
     """The loss as a float; FloatingPointError unless it and all gradients are finite.
 
-    One norm of all gradients is cheap and fetches one pair of numbers from the device.
+    The sum of a gradient is finite only if its values are; it is cheap, and all sums
+    are fetched from the device at once.
     """
     grads = {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
     grads = {name: g._values() if g.is_sparse else g for name, g in grads.items()}
-    norm = nn.utils.get_total_norm(list(grads.values()))
-    number, norm = torch.stack([value, norm]).tolist()
-    if math.isfinite(number) and math.isfinite(norm):
+    number, *sums = torch.stack([value, *(g.sum() for g in grads.values())]).tolist()
+    if math.isfinite(number) and all(map(math.isfinite, sums)):
         return number
-    # Finite gradients may have a norm that overflows: so look at each value.
+    # A sum of large finite values may overflow: so look at each value.
     bad = [f"the gradient of {k}" for k, g in grads.items() if not g.isfinite().all()]
     if not math.isfinite(number):
         bad.insert(0, f"the loss ({number})")
