@@ -27,7 +27,7 @@ _FUNCTIONS = {
     "sqrt": r"\sqrt{{{}}}",
     "maximum": r"\max\left({}, {}\right)",
 }
-_PRECEDENCE = {ast.Add: 1, ast.Sub: 1, ast.Mult: 2, ast.Div: 2, ast.USub: 2, ast.Pow: 4}
+_PRECEDENCE = {ast.Add: 1, ast.Sub: 1, ast.USub: 2, ast.Mult: 3, ast.Pow: 4}
 
 
 class Latex(str):
@@ -45,7 +45,8 @@ def lines(rule: str | Callable) -> list[str]:
 
     Made from the source of the function. A name stands for its new value once it has
     been assigned, for the value of step t - 1 before. Raises ValueError for a body that
-    is not a straight line of assignments, or that assigns a name twice.
+    is not a straight line of assignments, that assigns a name twice, or that returns
+    anything but names.
     """
     rule = as_rule(rule)
     source = textwrap.dedent(inspect.getsource(rule))
@@ -54,16 +55,22 @@ def lines(rule: str | Callable) -> list[str]:
     assigned = set()
     result = []
     for node in function.body:
-        if isinstance(node, ast.Return) or _is_docstring(node):
-            continue
-        if not isinstance(node, ast.Assign) or not isinstance(
-            node.targets[0], ast.Name
-        ):
-            raise ValueError(
-                f"rule {rule.__name__} has the line {ast.unparse(node)!r}; "
-                "allowed in a rule: name = expression"
-            )
-        name = node.targets[0].id
+        match node:
+            case ast.Expr(value=ast.Constant()):  # the docstring
+                continue
+            case ast.Return(value=ast.Name()):
+                continue
+            case ast.Return(value=ast.Tuple(elts=values)) if all(
+                isinstance(x, ast.Name) for x in values
+            ):
+                continue
+            case ast.Assign(targets=[ast.Name(id=name)]):
+                pass
+            case _:
+                raise ValueError(
+                    f"rule {rule.__name__} has the line {ast.unparse(node)!r}; "
+                    "allowed in a rule: name = expression, return of names"
+                )
         if name in assigned:
             raise ValueError(
                 f"rule {rule.__name__} assigns {name!r} twice; allowed: once"
@@ -104,10 +111,6 @@ def _environment(name: str, rows: list[str], columns: str = "") -> str:
     return f"\\begin{{{name}}}{columns}\n{body}\n\\end{{{name}}}"
 
 
-def _is_docstring(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-
-
 def _name(name: str, old: set, rule: Callable) -> str:
     """A name with its step: m_{t-1} while `old` has m, then m_t; beta1 has none."""
     if name == "t":
@@ -129,28 +132,29 @@ def _tex(node: ast.expr, old: set, rule: Callable) -> str:
     def inner(child, limit):
         """A part of an expression, in brackets where it binds less than `limit`."""
         operator = type(getattr(child, "op", None))
-        if operator is ast.Div or _PRECEDENCE.get(operator, 9) >= limit:
-            return tex(child)  # a fraction needs no brackets
+        if _PRECEDENCE.get(operator, 9) >= limit:  # 9: a fraction needs no brackets
+            return tex(child)
         return rf"\left({tex(child)}\right)"
 
     match node:
         case ast.Name(id=name):
             return _name(name, old, rule)
-        case ast.Constant(value=value):
-            return f"{value:g}"
+        case ast.Constant(value=int() | float() as value):
+            return repr(value)
         case ast.UnaryOp(op=ast.USub(), operand=x):
-            return "-" + inner(x, 2)
+            return "-" + inner(x, 3)
         case ast.BinOp(left=x, op=ast.Add(), right=y):
             return f"{tex(x)} + {tex(y)}"
         case ast.BinOp(left=x, op=ast.Sub(), right=y):
-            return f"{tex(x)} - {inner(y, 2)}"
+            return f"{tex(x)} - {inner(y, 3)}"
         case ast.BinOp(left=x, op=ast.Mult(), right=y):
-            return rf"{inner(x, 2)}\, {inner(y, 2)}"
+            times = r"\cdot" if inner(y, 3)[0].isdigit() else r"\,"
+            return rf"{inner(x, 2)}{times} {inner(y, 3)}"
         case ast.BinOp(left=x, op=ast.Div(), right=y):
             return rf"\frac{{{tex(x)}}}{{{tex(y)}}}"
         case ast.BinOp(left=x, op=ast.Pow(), right=y):
-            base = rf"\left({tex(x)}\right)" if isinstance(x, ast.BinOp) else tex(x)
-            if "^" in base:
+            base = inner(x, 5)
+            if "^" in base or isinstance(getattr(x, "op", None), ast.Div):
                 base = rf"\left({base}\right)"
             return rf"{base}^{{{tex(y)}}}" if len(tex(y)) > 1 else f"{base}^{tex(y)}"
         case ast.Call(func=ast.Name(id=name), args=arguments) if name in _FUNCTIONS:
