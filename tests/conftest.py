@@ -6,7 +6,7 @@ import torch
 def compiler():
     """For tests that need torch.compile; skips them where it does not work at all.
 
-    On a CPU it needs a C++ compiler and Python's headers; a fresh machine may lack them.
+    On a CPU it needs a C++ compiler and Python's headers, which a new machine may lack.
     """
     try:
         torch.compile(lambda x: x + 1, fullgraph=True)(torch.zeros(2))
