@@ -81,6 +81,11 @@ _MUTANTS = {
         "lr inside the step": [("* g\n", "* g * lr\n"), ("lr * delta", "delta")],
     },
 }
+MUTANTS = {
+    (rule, what): edits
+    for rule, table in _MUTANTS.items()
+    for what, edits in table.items()
+}
 
 
 def plain(rule: str) -> str:
@@ -111,10 +116,3 @@ def mutate(rule: str, edits: list[tuple[str, str]]) -> Callable:
             raise ValueError(f"{old!r} is not in the body of {rule}:\n{body}")
         source = head + body.replace(old, new)
     return function(source)
-
-
-MUTANTS = {
-    (rule, what): mutate(rule, edits)
-    for rule, table in _MUTANTS.items()
-    for what, edits in table.items()
-}

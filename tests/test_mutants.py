@@ -1,7 +1,7 @@
 """The replay check rejects wrong rules, and only those."""
 
 import pytest
-from mutants import MUTANTS, function, plain
+from mutants import MUTANTS, function, mutate, plain
 from oracles import LRS, ROWS
 
 from adamtut.rules import RULES
@@ -35,8 +35,9 @@ def test_accepted(rule, lr):
 
 @pytest.mark.parametrize("rule, what", MUTANTS, ids="{}".format)
 def test_rejected(rule, what):
+    wrong = mutate(rule, MUTANTS[rule, what])
     for lr in LRS:
-        assert not passes(rule, MUTANTS[rule, what], lr=lr)
+        assert not passes(rule, wrong, lr=lr)
 
 
 @pytest.mark.parametrize("rule, line", LINES, ids="{}".format)
@@ -51,7 +52,11 @@ def test_rejected_without_line(rule, line):
 
 def test_one_step_is_not_enough():
     """A test of the first step alone lets these through; twenty more steps do not."""
-    adam = {what: f for (rule, what), f in MUTANTS.items() if rule == "adam"}
+    adam = {
+        what: mutate(rule, edits)
+        for (rule, what), edits in MUTANTS.items()
+        if rule == "adam"
+    }
     assert {what for what, f in adam.items() if passes("adam", f, steps=1)} == {
         "betas swapped",
         "corrected m stored",
@@ -70,6 +75,6 @@ def test_one_step_is_not_enough():
 
 def test_default_lr_is_not_enough():
     """With lr = 1 nobody sees where lr stands, hence the replay at 1e-3 and 10."""
-    wrong = MUTANTS["adadelta", "lr inside the step"]
+    wrong = mutate("adadelta", MUTANTS["adadelta", "lr inside the step"])
     assert passes("adadelta", wrong)
     assert not passes("adadelta", wrong, lr=10.0)
