@@ -1,8 +1,10 @@
-"""tidy, execute and new_chapter, on small notebooks."""
+"""tidy, execute, new_chapter and the markers of cells, on small notebooks."""
 
 import base64
+import importlib.util
 import io
 import json
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -301,3 +303,27 @@ def test_new_chapter_refuses_what_exists(book):
     path.unlink()
     with pytest.raises(FileExistsError, match=r"_toc\.yml lists"):
         new_chapter.new_chapter("yogi", book)
+
+
+@pytest.mark.parametrize("cuda", [True, False])
+def test_cells_get_the_markers_of_their_tags(cuda, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
+    spec = importlib.util.spec_from_file_location("_root", tidy.ROOT / "conftest.py")
+    conftest = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(conftest)
+    items = []
+    for tags in (["gpu", "hide-input"], ["slow"], []):
+        marks = []
+        items.append(
+            SimpleNamespace(
+                cell=new_code_cell("1", metadata={"tags": tags}),
+                add_marker=lambda mark, marks=marks: marks.append(
+                    mark if isinstance(mark, str) else mark.name
+                ),
+                get_closest_marker=lambda name, marks=marks: name in marks,
+                marks=marks,
+            )
+        )
+    conftest.pytest_collection_modifyitems(items)
+    gpu = ["gpu"] if cuda else ["gpu", "skip"]
+    assert [item.marks for item in items] == [gpu, ["slow"], []]

@@ -43,9 +43,7 @@ def new_chapter(name: str, root: Path = tidy.ROOT) -> Path:
     nb.metadata.pop("adamtut", None)
     tidy.write(path, tidy.tidy(nb, tidy.repository(root / "_config.yml")))
     lines = old.rstrip("\n").split("\n")
-    last = max(
-        i for i, x in enumerate(lines) if x.startswith(_ENTRY)
-    )
+    last = max(i for i, x in enumerate(lines) if x.startswith(_ENTRY))
     lines.insert(last + 1, line)
     toc.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
