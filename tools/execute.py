@@ -7,15 +7,12 @@ leaves the notebook as it was and names the cell.
 """
 
 import argparse
-import base64
-import io
 import sys
 import time
 from pathlib import Path
 
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-from PIL import Image
 from tqdm import tqdm
 
 from tools import tidy
@@ -61,27 +58,7 @@ def execute(path: Path) -> None:
         where = f"cell {cell.id}" if cell else "before its first cell"
         raise CellError(f"{path.name}, {where}: the kernel died") from None
     nb.metadata["adamtut"] = {"digest": digest}
-    _shrink_figures(nb)
     tidy.write(path, tidy.tidy(nb, tidy.repository()))
-
-
-def _shrink_figures(nb) -> None:
-    """Store each PNG with a palette of at most 128 colours: under half of the bytes.
-
-    Line drawings look the same; a notebook has 300 KB for all its figures.
-    """
-    for cell in nb.cells:
-        for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
-                old = base64.b64decode(output.data["image/png"])
-                image = Image.open(io.BytesIO(old)).convert("RGB")
-                new = io.BytesIO()
-                image.quantize(128, dither=Image.Dither.NONE).save(
-                    new, "PNG", optimize=True, dpi=(110, 110)
-                )
-                if len(new.getvalue()) < len(old):
-                    png = base64.b64encode(new.getvalue()).decode()
-                    output.data["image/png"] = png
 
 
 def _cuda(nb) -> bool:
