@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .data import Dataset
+from adamtut.data import Dataset
 
 FORMAT = "adamtut checkpoint 1"
 # What a scheduler counts while it runs: no setting, so not compared on resuming.

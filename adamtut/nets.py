@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .data import whole_number
+from adamtut.data import whole_number
 
 
 def mlp(sizes: Sequence[int] = (784, 512, 256, 10), seed: int = 0) -> nn.Sequential:

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from . import nets
-from .checkpoint import Checkpoint
-from .data import Dataset, batches, whole_number
+from adamtut import nets
+from adamtut.checkpoint import Checkpoint
+from adamtut.data import Dataset, batches, whole_number
 
 
 @dataclass

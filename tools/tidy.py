@@ -206,7 +206,7 @@ def _outputs(old: list) -> list:
 
 
 def _palette(png: str) -> str:
-    """The base64 picture with 128 colours, a third of the bytes; drawings look the same.
+    """The base64 picture in 128 colours: a third of the bytes, the same to the eye.
 
     One that has a palette already stays as it is.
     """
