@@ -83,7 +83,7 @@ def tricky(p, g, m, v, t, *, lr=0.3, beta=0.9):
 tricky.__globals__.update(FUNCTIONS)
 
 
-@pytest.mark.parametrize("rule", [*RULES, tricky], ids=str)
+@pytest.mark.parametrize("rule", [*RULES, tricky], ids=[*RULES, "tricky"])
 def test_the_equations_compute_what_the_rule_computes(rule):
     rule = as_rule(rule)
     draw = np.random.default_rng(0)
