@@ -221,13 +221,13 @@ def claim(text: str, holds: bool, measured=None) -> None:
 
 
 def _plain(x):
-    """Numbers as JSON can hold them, six significant digits."""
+    """As JSON can hold it: six significant digits, 'inf' and 'nan' as text."""
     if x is None or isinstance(x, str | bool | int):
         return x
     if isinstance(x, dict):
         return {str(k): _plain(v) for k, v in x.items()}
     if hasattr(x, "tolist"):
-        x = x.tolist()
+        return _plain(x.tolist())
     if isinstance(x, list | tuple):
         return [_plain(v) for v in x]
-    return x if isinstance(x, int) else float(f"{x:.6g}")
+    return float(f"{x:.6g}") if np.isfinite(x) else str(float(x))

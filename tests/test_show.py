@@ -1,5 +1,6 @@
 """Printed equations are the rule, and printed numbers hold on every machine."""
 
+import json
 import re
 
 import numpy as np
@@ -258,3 +259,16 @@ def test_in_a_notebook_the_measured_value_is_metadata():
     assert output.metadata == {
         "adamtut": {"claim": "it holds", "measured": {"loss": 0.5, "steps": [0, 1]}}
     }
+
+
+def test_what_was_measured_is_json_even_where_it_is_not_finite():
+    # a kernel writes a warning to stderr for inf, which nbval compares
+    shell = InteractiveShell.instance()
+    try:
+        with capture_output() as captured:
+            claim("it diverges", True, [np.inf, np.float32("nan"), 1.5])
+    finally:
+        shell.clear_instance()
+    measured = captured.outputs[0].metadata["adamtut"]["measured"]
+    assert measured == ["inf", "nan", 1.5]
+    json.dumps(measured, allow_nan=False)
