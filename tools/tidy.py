@@ -132,12 +132,12 @@ def stale(nb: nbformat.NotebookNode) -> str | None:
 
 def imported_modules(source: str) -> list[str]:
     """Files of adamtut that `source` imports, directly or through one another."""
-    found, todo = set(), _imports(source)
-    while todo:
-        name = todo.pop()
+    found, waiting = set(), _imports(source)
+    while waiting:
+        name = waiting.pop()
         if name not in found:
             found.add(name)
-            todo |= _imports((PACKAGE / name).read_text(encoding="utf-8"))
+            waiting |= _imports((PACKAGE / name).read_text(encoding="utf-8"))
     return sorted(found)
 
 
