@@ -128,8 +128,14 @@ def test_tidy_writes_the_address_into_the_first_cell(untidy):
     old = tidy.tidy(untidy, "https://example.org/old")
     new = tidy.tidy(old, URL)
     assert len(new.cells) == len(old.cells)
-    assert f"git+{URL}" in new.cells[0].source
+    assert f'"adamtut @ git+{URL}"' in new.cells[0].source
     assert new.cells[0].metadata == {"tags": ["remove-cell"]}
+
+
+def test_a_chapter_that_compares_libraries_installs_them(untidy):
+    untidy.cells[-1].source = "import keras"
+    new = tidy.tidy(untidy, URL)
+    assert f'"adamtut[libraries] @ git+{URL}"' in new.cells[0].source
 
 
 def test_tidy_is_idempotent_and_leaves_its_argument_alone(untidy):

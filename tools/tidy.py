@@ -35,7 +35,8 @@ _INSTALL = """\
 try:
     import adamtut
 except ModuleNotFoundError:
-    %pip install --quiet git+{url}"""
+    %pip install --quiet "adamtut{extra} @ git+{url}\""""
+_LIBRARIES = re.compile(r"^import (keras|optax|pytorch_optimizer)$", re.MULTILINE)
 
 
 def notebooks() -> list[Path]:
@@ -223,7 +224,10 @@ def _palette(png: str) -> str:
 def _set_install(nb: nbformat.NotebookNode, url: str) -> None:
     """Make the install cell the first one, with today's address."""
     cells = [cell for cell in nb.cells if cell.id != "install"]
-    cell = nbformat.v4.new_code_cell(_INSTALL.format(url=url), id="install")
+    compares = any(_LIBRARIES.search(cell.source) for cell in cells)
+    extra = "[libraries]" if compares else ""
+    source = _INSTALL.format(url=url, extra=extra)
+    cell = nbformat.v4.new_code_cell(source, id="install")
     cell.metadata["tags"] = ["remove-cell"]
     cell.execution_count = 1
     nb.cells = [cell, *cells]
