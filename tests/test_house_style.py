@@ -78,7 +78,7 @@ def opens_with_a_question(path, nb):
 
 
 def has_short_cells(path, nb):
-    for cell in code_cells(nb):
+    for cell in code_cells(nb)[1:]:  # the first is the install cell, tidy's own
         limit = 25 if tags(cell) & HIDDEN else 15
         lines = [line for line in cell.source.splitlines() if line.strip()]
         if len(lines) > limit:
@@ -89,7 +89,7 @@ def has_short_cells(path, nb):
 
 
 def has_plain_imports(path, nb):
-    for cell in code_cells(nb)[1:]:  # the first is the install cell, tidy's own
+    for cell in code_cells(nb)[1:]:
         for line in map(str.strip, cell.source.splitlines()):
             if line.startswith(("!", "%")):
                 yield f"cell {cell.id} runs {line.split()[0]!r}; allowed: Python only"
