@@ -111,7 +111,8 @@ def label_ends(ax: plt.Axes, gap: float = 0.055) -> None:
     for line in lines:
         finite = line.get_xydata()[np.isfinite(line.get_xydata()).all(axis=1)]
         x, y = to_axes.transform(ax.transData.transform(finite[-1]))
-        ends.append([np.clip(y, 0, 1), min(x, 1.0), line])
+        # near the right spine the label would begin on it
+        ends.append([np.clip(y, 0, 1), 1.0 if x > 0.9 else x, line])
     ends.sort(key=lambda end: end[0])
     last = -np.inf
     for y, x, line in ends:
