@@ -5,10 +5,10 @@ Each module is one piece with a `setup` of its own; _config.yml lists this packa
 
 from sphinx.application import Sphinx
 
-from tools.pages import cells, ledger
+from tools.pages import api, cells, ledger, symbols
 
 
 def setup(app: Sphinx) -> dict:
-    for piece in (cells, ledger):
+    for piece in (cells, ledger, api, symbols):
         piece.setup(app)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
