@@ -7,13 +7,15 @@ JOBS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 BOOKFLAGS ?=
 # Options for pytest: `make test TESTFLAGS="-k momentum"`
 TESTFLAGS ?=
+# `make colab COLABFLAGS="--check --jobs 2"` runs each copy where there is no adamtut.
+COLABFLAGS ?=
 
 UV := uv==0.13.8
 BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book serve test execute tidy chapter clean
+.PHONY: help setup book serve test execute tidy colab chapter clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -42,6 +44,9 @@ execute: $(READY)  ## run the notebooks whose code changed and store their outpu
 tidy: $(READY)  ## bring code and notebooks into their one form
 	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --fix --quiet .
 	@$(BIN)/python -m tools.tidy
+
+colab: $(READY)  ## copies of the chapters that run without this repository, in _build/colab
+	@$(BIN)/python -m tools.colab $(COLABFLAGS)
 
 chapter: $(READY)  ## start a chapter: make chapter NAME=yogi
 	@$(BIN)/python -m tools.new_chapter "$(NAME)"
