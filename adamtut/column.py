@@ -7,13 +7,19 @@ is as exact as in a run of its own.
 """
 
 from collections.abc import Callable
-from operator import add, mul, pow, sub, truediv
+from operator import add, gt, lt, mul, pow, sub, truediv
 
+import torch
 from torch import Tensor
 
 
 class Column:
-    """One number a run: `values` is a float64 tensor of shape (runs, 1)."""
+    """One number a run: `values` is a float64 tensor of shape (runs, 1).
+
+    For parameters that are matrices, (runs, 1, 1).
+    """
+
+    __array_ufunc__ = None  # a NumPy number leaves arithmetic with a column to it
 
     def __init__(self, values: Tensor):
         self.values = values
@@ -49,6 +55,12 @@ class Column:
     def __rpow__(self, other):
         return self._with(pow, other, swap=True)
 
+    def __gt__(self, other):
+        return self._with(gt, other)
+
+    def __lt__(self, other):
+        return self._with(lt, other)
+
     __radd__ = __add__
     __rmul__ = __mul__
 
@@ -61,5 +73,17 @@ class Column:
     def sqrt(self) -> "Column":
         return Column(self.values.sqrt())
 
-    def clamp(self, min) -> "Column":
-        return Column(self.values.clamp(min=min))
+    def clamp(self, min=None, max=None) -> "Column":
+        for limit, extreme in ((min, torch.maximum), (max, torch.minimum)):
+            if isinstance(limit, Tensor):
+                return extreme(limit, self.values.to(limit.dtype))
+        low, high = (x.values if isinstance(x, Column) else x for x in (min, max))
+        return Column(self.values.clamp(min=low, max=high))
+
+    def pick(self, condition, x, y):
+        """`x` where the condition holds, else `y`: see `adamtut.ops.where`."""
+        three = [a.values if isinstance(a, Column) else a for a in (condition, x, y)]
+        for meets in (x, y):
+            if isinstance(meets, Tensor):
+                return torch.where(*three).to(meets.dtype)
+        return Column(torch.where(*three))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 import torch
 
 from adamtut.rules import as_rule, check_hyper, check_range
+from adamtut.rules.form import has_shape_of_p, start_shape
 from adamtut.tensor_list import TensorList
 
 HOW = ("loop", "foreach", "compile")
@@ -13,6 +14,24 @@ HOW = ("loop", "foreach", "compile")
 # named parameters write the last two.
 _OPTIONS = ("l2", "maximize")
 _GROUP_KEYS = {"params", "rule", *_OPTIONS, "initial_lr", "param_names"}
+
+
+def matrices_and_rest(
+    params: Iterable[torch.Tensor],
+    rule: str | Callable,
+    rest: str | Callable = "adamw",
+) -> list[dict]:
+    """Two parameter groups: two axes or more under `rule`, fewer under `rest`.
+
+    The way to use rules of matrices, such as Muon: vectors (biases, gains) are left to
+    a rule like AdamW. Authors of Muon leave embeddings and the output layer to it, too.
+    Groups without parameters are left out.
+    """
+    params = list(params)
+    matrices = [p for p in params if p.ndim >= 2]
+    vectors = [p for p in params if p.ndim < 2]
+    pairs = [(matrices, rule), (vectors, rest)]
+    return [{"params": own, "rule": name} for own, name in pairs if own]
 
 
 class Optimizer(torch.optim.Optimizer):
@@ -31,13 +50,17 @@ class Optimizer(torch.optim.Optimizer):
     hyper     hyperparameters of `rule`, for all groups whose rule has them
 
     The state of a parameter is `t`, the number of its updates, and the rule's tensors,
-    of the parameter's shape, dtype and device. A parameter without gradient is left
-    alone and its t stands still.
+    of its dtype, device and shape (or of that which the rule declares). A parameter
+    without gradient is left alone and its t stands still. A rule of whole models takes
+    together the parameters of a group that have the same t, dtype and device.
+
+    A rule with a point of evaluation of its own (schedule-free) needs `eval()` before
+    a model is evaluated or saved, and `train()` before it is trained further.
 
     Raises ValueError, TypeError: unknown rule, how or hyperparameter, a value out of
     range, no parameters, complex parameters, sparse gradients (before anything is
     updated), and a state_dict of another rule or other shapes (before anything is
-    loaded).
+    loaded). RuntimeError: a step between `eval()` and `train()`.
     """
 
     def __init__(
@@ -105,6 +128,8 @@ class Optimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        if any("trained" in self.state[p] for _, p in self._points()):
+            raise RuntimeError("step after eval(); call train() of the optimizer first")
         groups = [
             (group, [p for p in group["params"] if p.grad is not None])
             for group in self.param_groups
@@ -130,9 +155,7 @@ class Optimizer(torch.optim.Optimizer):
             if not state:
                 state["t"] = 0
                 for name in rule.state:
-                    state[name] = (
-                        p.clone() if name in rule.starts else torch.zeros_like(p)
-                    )
+                    state[name] = start(rule, name, p)
             state["t"] += 1
             buckets.setdefault((state["t"], p.device, p.dtype), []).append(p)
         return list(buckets.values())
@@ -147,11 +170,13 @@ class Optimizer(torch.optim.Optimizer):
             [p.grad for p in params],
             *([self.state[p][name] for p in params] for name in rule.state),
         ]
+        if rule.unit == "model":
+            parts, lists = lists, joined(rule, lists)
         if self.how == "loop":
             apply_to_each(rule, lists, t, l2, maximize, hyper)
         elif self.how == "foreach":  # torch._foreach_* takes numbers, not a tensor lr
             hyper = {k: v.item() if torch.is_tensor(v) else v for k, v in hyper.items()}
-            apply(rule, map(TensorList, lists), t, l2, maximize, hyper)
+            apply(rule, [TensorList(x) for x in lists], t, l2, maximize, hyper)
         else:
             hyper = {
                 k: torch.as_tensor(v, dtype=torch.float64) for k, v in hyper.items()
@@ -161,6 +186,40 @@ class Optimizer(torch.optim.Optimizer):
                 own = own_copy(apply_to_each)
                 self._compiled[rule] = torch.compile(own)
             self._compiled[rule](rule, lists, t, l2, maximize, hyper)
+        if rule.unit == "model":
+            spread(rule, lists, parts)
+
+    @torch.no_grad()
+    def eval(self) -> None:
+        """Put each parameter where its rule wants a model to be evaluated.
+
+        Most rules want nothing else than p; see `rule.point`. The value that training
+        goes on from is kept in the state as `trained`, and `train` brings it back.
+        """
+        for group, p in self._points():
+            rule, state = self._rules[group["rule"]], self.state[p]
+            if "trained" not in state:
+                hyper = {name: group[name] for name in rule.defaults}
+                states = [state[name] for name in rule.state]
+                state["trained"] = p.clone()
+                p.copy_(rule.point(p, *states, **hyper))
+
+    @torch.no_grad()
+    def train(self) -> None:
+        """Bring back what `eval` replaced; without it before, nothing happens."""
+        for _, p in self._points():
+            if "trained" in self.state[p]:
+                p.copy_(self.state[p].pop("trained"))
+
+    def _points(self) -> list[tuple[dict, torch.Tensor]]:
+        """Parameters with a state whose rule has a point of evaluation, and groups."""
+        return [
+            (group, p)
+            for group in self.param_groups
+            if self._rules[group["rule"]].point is not None
+            for p in group["params"]
+            if self.state.get(p)
+        ]
 
     def load_state_dict(self, state_dict: dict) -> None:
         """Load what `state_dict()` returned; where it does not fit, change nothing."""
@@ -233,7 +292,7 @@ def _check_state(rule: Callable, state: dict | None, key: int, p) -> None:
     """Refuse the saved state of parameter `key` that `p` under `rule` cannot have."""
     if not state:  # never updated
         return
-    if state.keys() != {"t", *rule.state}:
+    if state.keys() - {"trained"} != {"t", *rule.state}:
         raise ValueError(
             f"state_dict holds {', '.join(state)} for parameter {key}; "
             f"allowed with rule {rule.__name__}: {', '.join(['t', *rule.state])}"
@@ -243,25 +302,87 @@ def _check_state(rule: Callable, state: dict | None, key: int, p) -> None:
             f"state_dict holds t = {state['t']!r} for parameter {key}; "
             "allowed: 1, 2, 3, ..."
         )
-    for name in rule.state:
+    for name in state.keys() - {"t"}:
         shape = getattr(state[name], "shape", None)
-        if shape != p.shape:
+        allowed = p.shape if name == "trained" else start(rule, name, p).shape
+        if shape != allowed:
             raise ValueError(
                 f"state_dict holds {name} of shape {shape and tuple(shape)} for "
-                f"parameter {key}, whose shape in this optimizer is {tuple(p.shape)}"
+                f"parameter {key}, whose shape in this optimizer is {tuple(p.shape)}; "
+                f"allowed: {tuple(allowed)}"
             )
+
+
+def seen_as(rule: Callable, x):
+    """A tensor, or each of a TensorList, in the shape that `rule` is written for."""
+    if rule.unit == "number":
+        return x
+    if isinstance(x, TensorList):
+        return TensorList([seen_as(rule, y) for y in x.tensors])
+    return x.reshape(unit_shape(rule, x))
+
+
+def unit_shape(rule: Callable, p: torch.Tensor) -> tuple[int, ...]:
+    """The shape in which a rule of tensors or matrices sees a parameter."""
+    if rule.unit != "matrix":
+        return (p.numel(),)
+    rows = len(p) if p.ndim else 1
+    return rows, p.numel() // max(rows, 1)
+
+
+def start(rule: Callable, name: str, p: torch.Tensor) -> torch.Tensor:
+    """The state `name` of parameter `p` before the first step."""
+    if not has_shape_of_p(rule, name):
+        shape = p.shape if rule.unit == "number" else unit_shape(rule, p)
+        return p.new_zeros(start_shape(rule, name, shape))
+    return p.clone() if name in rule.starts else torch.zeros_like(p)
+
+
+def joined(rule: Callable, lists: list) -> list[list[torch.Tensor]]:
+    """lists = [parameters, gradients, first states, ...] as if of one parameter."""
+    keep = ["p", "g", *rule.state]
+    return [
+        [torch.cat([x.reshape(-1) for x in xs])] if has_shape_of_p(rule, k) else xs[:1]
+        for k, xs in zip(keep, lists, strict=True)
+    ]
+
+
+def spread(rule: Callable, whole: list, lists: list) -> None:
+    """Write what `joined` made, updated, back into the lists that it was made from."""
+    names = ["p", "g", *rule.state]
+    for name, (one,), xs in zip(names, whole, lists, strict=True):
+        if name != "g":
+            parts = (
+                one.split([x.numel() for x in xs])
+                if has_shape_of_p(rule, name)
+                else [one] * len(xs)
+            )
+            for x, part in zip(xs, parts, strict=True):
+                x.copy_(part.reshape(x.shape))
 
 
 def apply(rule, tensors, t, l2, maximize, hyper) -> None:
     """One step of `rule`, written back into tensors = [p, g, first state, ...]."""
-    p, g, *state = tensors
+    p, g, *state = (
+        seen_as(rule, x) if has_shape_of_p(rule, name) else x
+        for name, x in zip(["p", "g", *rule.state], tensors, strict=True)
+    )
     if maximize:
         g = -g
     if l2 != 0:
         g = g + l2 * p
     result = rule(p, g, *state, t, **hyper)
-    for old, new in zip([p, *state], result if rule.state else [result], strict=True):
-        old.copy_(new)
+    targets = [tensors[0], *tensors[2:]]
+    for old, new in zip(targets, result if rule.state else [result], strict=True):
+        old.copy_(new if rule.unit == "number" else like(new, old))
+
+
+def like(x, other):
+    """A tensor, or each of a TensorList, in the shape of the other."""
+    if isinstance(x, TensorList):
+        pairs = zip(x.tensors, other.tensors, strict=True)
+        return TensorList([a.reshape(b.shape) for a, b in pairs])
+    return x.reshape(other.shape)
 
 
 def apply_to_each(rule, lists, t, l2, maximize, hyper) -> None:

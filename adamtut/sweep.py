@@ -20,8 +20,9 @@ from tqdm import tqdm
 from adamtut import nets
 from adamtut.column import Column
 from adamtut.data import Dataset, batches, whole_number
-from adamtut.optim import Optimizer
+from adamtut.optim import Optimizer, matrices_and_rest, unit_shape
 from adamtut.rules import as_rule, check_hyper, check_range
+from adamtut.rules.form import has_shape_of_p, start_shape
 
 ENGINES = ("vmap", "loop", "ray")
 # Results of a run at one step; a table has the hyperparameters and the seed before.
@@ -64,6 +65,7 @@ def sweep(
     engine: Literal["vmap", "loop", "ray"] = "vmap",
     folder: str | os.PathLike | None = None,
     at_once: int | None = None,
+    rest: str | Callable | None = None,
     address: str | None = None,
     device: str | torch.device | None = None,
     progress: bool = True,
@@ -71,7 +73,7 @@ def sweep(
     """Train a network with every setting of ``grid``, from every seed.
 
     net       a function of the seed that makes the network, its weights drawn
-    rule      an elementwise rule, or its name
+    rule      a rule, or its name
     grid      hyperparameters of the rule, and ``l2`` if wanted: numbers and arrays that
               broadcast against each other (see ``product``), or a list of dicts
     steps     steps of each run; batches are those of ``data.batches`` for its seed
@@ -84,6 +86,8 @@ def sweep(
               over the machines of a Ray cluster (``address``; none: this machine)
     folder    where finished chunks are kept: the same call resumes there
     at_once   runs of a chunk; by default as many as fit in 256 MB
+    rest      rule of parameters with fewer than two axes (``rule`` without it), with
+              those hyperparameters of the grid that it has
 
     Returns a record array, so that nothing but NumPy is needed; ``pandas.DataFrame``
     takes it as it is. One row a run and measurement, in the order of the grid, then
@@ -99,7 +103,7 @@ def sweep(
     not broadcast, values out of range, a net with running statistics (BatchNorm), a
     folder that holds another sweep; ImportError without Ray.
     """
-    rule = as_rule(rule)
+    rule, rest = as_rule(rule), rest and as_rule(rest)
     names, settings = _settings(grid, rule)
     steps = whole_number("steps", steps, 1)
     seeds = whole_number("seeds", seeds, 1)
@@ -120,6 +124,7 @@ def sweep(
         "net": net,
         "data": data,
         "rule": rule,
+        "rest": rest,
         "names": names,
         "steps": steps,
         "every": every,
@@ -128,17 +133,17 @@ def sweep(
         "schedule": schedule,
     }
     store = _Store(folder, lambda: _description(job, first, runs, at_once, engine))
-    todo = [i for i in range(len(chunks)) if i not in store.rows]
+    missing = [i for i in range(len(chunks)) if i not in store.rows]
     train = _train_alone if engine == "loop" else _train_together
-    total = steps * sum(len(chunks[i]) for i in todo)
+    total = steps * sum(len(chunks[i]) for i in missing)
     with tqdm(total=total, unit="step", disable=not progress, leave=False) as bar:
         if engine == "ray":
-            for i, rows in _on_ray(job, [(i, chunks[i]) for i in todo], address):
+            for i, rows in _on_ray(job, [(i, chunks[i]) for i in missing], address):
                 store.add(i, rows)
                 bar.update(steps * len(chunks[i]))
         else:
             where = nets.device(device)
-            for i in todo:
+            for i in missing:
                 store.add(i, train(job, chunks[i], where, bar.update))
     return _table(names, runs, sum((store.rows[i] for i in range(len(chunks))), []))
 
@@ -211,19 +216,29 @@ def _train_alone(
     for setting, seed in chunk:
         net = job["net"](seed).to(device)
         hyper = dict(zip(job["names"], setting, strict=True))
-        optimizer = Optimizer(net.parameters(), job["rule"], **hyper)
-        lr = optimizer.param_groups[0]["lr"]
+        groups, rule = net.parameters(), job["rule"]
+        if job["rest"] is not None:
+            groups = matrices_and_rest(groups, rule, job["rest"])
+        optimizer = Optimizer(groups, rule, **hyper)
+        lr = [group["lr"] for group in optimizer.param_groups]
         record = _Record(job, net, data, 1)
+
+        def point(net=net, optimizer=optimizer):
+            optimizer.eval()
+            vector = nn.utils.parameters_to_vector(net.parameters()).detach().clone()
+            optimizer.train()
+            return vector[None]
+
         for t, now in _steps(job, [seed]):
             if job["schedule"] is not None:
-                optimizer.param_groups[0]["lr"] = lr * job["schedule"](t)
+                for group, start in zip(optimizer.param_groups, lr, strict=True):
+                    group["lr"] = start * job["schedule"](t)
             optimizer.zero_grad()
             value = job["loss"](net(data.x_train[now[0]]), data.y_train[now[0]])
             value.backward()
             optimizer.step()
             tick(1)
-            vector = nn.utils.parameters_to_vector(net.parameters()).detach()
-            record.add(t, value.detach()[None], vector[None])
+            record.add(t, value.detach()[None], point)
         rows += record.rows()
     return rows
 
@@ -232,19 +247,21 @@ def _train_together(
     job: dict, chunk: list, device: torch.device, tick: Callable
 ) -> list[list]:
     """The runs of a chunk at once: parameters in one matrix, a run a row."""
-    rule, seeds = job["rule"], sorted({seed for _, seed in chunk})
+    seeds = sorted({seed for _, seed in chunk})
     made = {seed: job["net"](seed).to(device) for seed in seeds}
     start = {s: nn.utils.parameters_to_vector(n.parameters()) for s, n in made.items()}
     p = torch.stack([start[seed].detach() for _, seed in chunk])
-    state = [
-        p.clone() if name in rule.starts else torch.zeros_like(p) for name in rule.state
-    ]
     settings = torch.tensor([s for s, _ in chunk], dtype=torch.float64, device=device)
     hyper = {name: Column(settings[:, [i]]) for i, name in enumerate(job["names"])}
-    l2, lr = hyper.pop("l2", None), hyper.get("lr", rule.defaults["lr"])
+    l2 = hyper.pop("l2", None)
     of_run = torch.tensor([seeds.index(seed) for _, seed in chunk], device=device)
     net, data = made[seeds[0]], _to(device, job["data"])
+    pieces = [_Piece(*piece, p, hyper) for piece in _pieces(net, job)]
     record = _Record(job, net, data, len(chunk))
+
+    def point():
+        return _together([piece.point(p) for piece in pieces])
+
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(0)  # for dropout
         for t, now in _steps(job, seeds):
@@ -254,13 +271,70 @@ def _train_together(
             value = _losses(net, p, x, y, job["loss"])
             (g,) = torch.autograd.grad(value.sum(), p)
             value, p = value.detach(), p.detach()
-            if job["schedule"] is not None:
-                hyper["lr"] = lr * job["schedule"](t)
             g = g if l2 is None else g + l2 * p
-            p, *state = _tuple(rule(p, g, *state, t, **hyper))
+            factor = 1.0 if job["schedule"] is None else job["schedule"](t)
+            p = _together([piece.step(p, g, t, factor) for piece in pieces])
             tick(len(chunk))
-            record.add(t, value, p)
+            record.add(t, value, point)
     return record.rows()
+
+
+def _pieces(net: nn.Module, job: dict) -> list[tuple]:
+    """What is updated together: rule, columns of the matrix of runs, shape."""
+    rule, rest = job["rule"], job["rest"]
+    if rest is None and rule.unit in ("number", "model"):
+        return [(rule, slice(None), (nets.count(net),))]
+    pieces, first = [], 0
+    for x in net.parameters():
+        own = rest if rest is not None and x.ndim < 2 else rule
+        last = first + x.numel()
+        pieces.append((own, slice(first, last), unit_shape(own, x)))
+        first = last
+    return pieces
+
+
+def _together(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+
+class _Piece:
+    """A parameter of every run (or all of them), the rule that moves it, its state."""
+
+    def __init__(self, rule, columns: slice, shape: tuple, p: Tensor, hyper: dict):
+        self.rule, self.columns, self.shape = rule, columns, (len(p), *shape)
+        one = (len(p), *[1] * len(shape))
+        self.hyper = {
+            name: Column(column.values.reshape(one))
+            for name, column in hyper.items()
+            if name in rule.defaults
+        }
+        self.lr = self.hyper.get("lr", rule.defaults["lr"])
+        p = self._own(p)
+        self.state = [self._start(name, p, one) for name in rule.state]
+
+    def _own(self, p: Tensor) -> Tensor:
+        return p[:, self.columns].reshape(self.shape)
+
+    def _start(self, name: str, p: Tensor, one: tuple) -> Tensor:
+        if has_shape_of_p(self.rule, name):
+            return p.clone() if name in self.rule.starts else torch.zeros_like(p)
+        if self.rule.starts[name] == "number":
+            return p.new_zeros(one)
+        return p.new_zeros(start_shape(self.rule, name, p.shape))
+
+    def step(self, p: Tensor, g: Tensor, t: int, factor: float) -> Tensor:
+        """The new columns of the matrix of runs; `factor` is that of the schedule."""
+        hyper = self.hyper if factor == 1 else self.hyper | {"lr": self.lr * factor}
+        p, g = self._own(p), self._own(g)
+        p, *self.state = _tuple(self.rule(p, g, *self.state, t, **hyper))
+        return p.reshape(len(p), -1)
+
+    def point(self, p: Tensor) -> Tensor:
+        """These columns where the rule wants a model to be evaluated."""
+        p = self._own(p)
+        if self.rule.point is not None:
+            p = self.rule.point(p, *self.state, **self.rule.defaults | self.hyper)
+        return p.reshape(len(p), -1)
 
 
 def _tuple(result) -> tuple:
@@ -318,7 +392,8 @@ class _Record:
         self.seen, self.kept = [], []
         self.diverged = np.zeros(runs, bool)
 
-    def add(self, t: int, value: Tensor, p: Tensor) -> None:
+    def add(self, t: int, value: Tensor, point: Callable) -> None:
+        """`point()` is asked for the parameters only when it is time to measure."""
         self.seen.append(value)
         if t % self.job["every"] and t != self.job["steps"]:
             return
@@ -329,6 +404,7 @@ class _Record:
         self.diverged |= ~np.isfinite(seen).all(axis=0)
         self.net.eval()
         with torch.no_grad():
+            p = point()
             train, _ = self._score(p, self.data.x_train, self.data.y_train)
             test, right = self._score(p, self.data.x_test, self.data.y_test)
         self.net.train()
@@ -457,13 +533,17 @@ def _description(
     def content(*tensors: Tensor) -> str:
         return digest(*(x.detach().cpu().numpy().tobytes() for x in tensors))
 
-    factor = job["schedule"]
-    try:
-        source = inspect.getsource(job["rule"])
-    except OSError:  # made by exec
-        source = job["rule"].__code__.co_code
+    def lines(rule) -> str:
+        try:
+            source = inspect.getsource(rule)
+        except OSError:  # made by exec
+            source = rule.__code__.co_code
+        return f"{rule.__name__} {digest(source, rule.defaults)}"
+
+    factor, rest = job["schedule"], job["rest"]
     return {
-        "rule": f"{job['rule'].__name__} {digest(source, job['rule'].defaults)}",
+        "rule": lines(job["rule"]),
+        "rest": rest and lines(rest),
         "grid": digest(job["names"], runs),
         "net": content(*net.parameters()) + digest(repr(net)),
         "data": content(*job["data"][:4]),

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from adamtut.rules import as_rule, check_hyper
+from adamtut.rules.form import UNITS, has_shape_of_p, start_shape
 
 
 def walk(
@@ -21,7 +22,9 @@ def walk(
     rule    a name, a rule, or any function written like one
     grad    a function of p; or an array of prescribed gradients, shape (steps, ...),
             which is replayed whatever p is
-    p       the start: a number or an array; leading axes are independent walks
+    p       the start: a number or an array; leading axes are independent walks. For a
+            rule of vectors (or whole models) the last axis is the vector, for a rule of
+            matrices the last two are the matrix
     steps   how many; may be left out when `grad` is an array
     project applied to the point after each step, such as a clip to a feasible set
     hyper   the rule's hyperparameters: numbers, arrays that broadcast against p, or
@@ -32,11 +35,11 @@ def walk(
     Ten thousand pairs at once: lr of shape (100, 1), beta of shape (100,), p a number.
 
     Raises ValueError, TypeError: unknown rule or hyperparameter, value out of range,
-    steps missing or negative, shapes that do not broadcast.
+    steps missing or negative, shapes that do not broadcast, a p with too few axes.
     """
     rule = as_rule(rule)
-    start = {k: v(1) if callable(v) else v for k, v in hyper.items()}
-    check_hyper(rule, start)
+    first = {k: v(1) if callable(v) else v for k, v in hyper.items()}
+    check_hyper(rule, first)
     p = np.asarray(p, float)
     replay = not callable(grad)
     gradients = np.asarray(grad, float) if replay else None
@@ -53,10 +56,15 @@ def walk(
     shapes = [
         p.shape,
         gradients.shape[1:] if replay else (),
-        *map(np.shape, start.values()),
+        *map(np.shape, first.values()),
     ]
     p = np.broadcast_to(p, np.broadcast_shapes(*shapes))
-    state = [p if name in rule.starts else np.zeros(p.shape) for name in rule.state]
+    if p.ndim < UNITS[rule.unit]:
+        raise ValueError(
+            f"p has shape {p.shape}; allowed with {rule.__name__}, a rule of one "
+            f"{rule.unit}: {UNITS[rule.unit]} axes or more"
+        )
+    state = [start(rule, name, p) for name in rule.state]
     path = np.empty((steps + 1, *p.shape))
     path[0] = p
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -67,6 +75,15 @@ def walk(
             p, *state = result if rule.state else (result,)
             path[t] = p = p if project is None else project(p)
     return path
+
+
+def start(rule: Callable, name: str, p: np.ndarray) -> np.ndarray:
+    """The state `name` before the first step from `p`."""
+    if name in rule.starts and has_shape_of_p(rule, name):
+        return p
+    if rule.unit == "number":  # of independent walks
+        return np.zeros(p.shape)
+    return np.zeros(start_shape(rule, name, p.shape))
 
 
 def settled(values: np.ndarray, tolerance: float) -> np.ndarray:

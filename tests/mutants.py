@@ -9,7 +9,7 @@ import inspect
 import textwrap
 from collections.abc import Callable
 
-from adamtut import rules
+from adamtut import ops, rules
 
 # rule: {what is wrong: edits (old, new) of the rule's body, one after the other}
 _STEP = "lr * m_hat / (sqrt(v_hat) + eps)"
@@ -99,11 +99,20 @@ def plain(rule: str) -> str:
 
 
 def function(source: str) -> Callable:
-    """The function of this source, in the namespace of the rules."""
+    """The rule of this source, with the ops at hand and the decorator of the right one.
+
+    A rule of the package of that name lends its unit and starts.
+    """
     tree = ast.parse(source)
-    space = dict(vars(rules))
+    name = tree.body[0].name
+    space = dict(vars(ops))
     exec(compile(tree, "<mutant>", "exec"), space)
-    return space[tree.body[0].name]
+    right = rules.RULES.get(name)
+    if right is None:
+        return space[name]
+    wrong = rules.rule(space[name], right.unit, **right.starts)
+    wrong.point = right.point
+    return wrong
 
 
 def mutate(rule: str, edits: list[tuple[str, str]]) -> Callable:

@@ -15,6 +15,8 @@ from adamtut.optim import Optimizer
 jax.config.update("jax_enable_x64", True)
 
 RTOL = 1e-9
+# How the 42 numbers of a gradient are cut up for rules of whole tensors.
+TENSORS = ((6, 4), (2, 3, 2), (6,))
 
 
 def gradients(steps: int = 40, seed: int = 0) -> np.ndarray:
@@ -39,22 +41,40 @@ def starts(parameters: int, seed: int = 1) -> np.ndarray:
     return start
 
 
-def path(optimizer, start, g, dtype=torch.float64) -> np.ndarray:
+def cut(numbers, shapes) -> list:
+    """A vector, or one a step, as parameters of these shapes."""
+    ends = np.cumsum([np.prod(shape, dtype=int) for shape in shapes])
+    assert ends[-1] == numbers.shape[-1]
+    lead = numbers.shape[:-1]
+    parts = np.split(numbers, ends[:-1], axis=-1)
+    return [x.reshape(*lead, *shape) for x, shape in zip(parts, shapes, strict=True)]
+
+
+def path(optimizer, start, g, dtype=torch.float64, shapes=None) -> np.ndarray:
     """All points of an optimiser that is fed the gradients g, the start included.
 
     optimizer is an optax transformation, or a function from parameters to a torch one,
-    whose parameters then have this dtype.
+    whose parameters then have this dtype and are of these `shapes` (one vector without
+    them).
     """
+    shapes = shapes or (start.shape,)
     if isinstance(optimizer, optax.GradientTransformation):
-        return _optax_path(optimizer, start, g)
-    p = torch.nn.Parameter(torch.tensor(start, dtype=dtype))
-    optimizer = optimizer([p])
-    points = [p.detach().clone()]
-    for now in torch.tensor(g, dtype=dtype):
-        p.grad = now
+        return _optax_path(optimizer, cut(start, shapes), cut(g, shapes))
+    params = [
+        torch.nn.Parameter(torch.tensor(x, dtype=dtype)) for x in cut(start, shapes)
+    ]
+    optimizer = optimizer(params)
+    points = [_joined(params)]
+    for now in zip(*cut(g, shapes), strict=True):
+        for p, x in zip(params, now, strict=True):
+            p.grad = torch.tensor(x, dtype=dtype)
         optimizer.step()
-        points.append(p.detach().clone())
+        points.append(_joined(params))
     return torch.stack(points).double().numpy()
+
+
+def _joined(params):
+    return torch.cat([p.detach().reshape(-1) for p in params])
 
 
 def _optax_path(transformation, start, g):
@@ -64,9 +84,13 @@ def _optax_path(transformation, start, g):
         p = optax.apply_updates(p, updates)
         return (p, state), p
 
-    p = jax.numpy.asarray(start)
+    p = [jax.numpy.asarray(x) for x in start]
     _, points = jax.lax.scan(step, (p, transformation.init(p)), g)
-    return np.concatenate([start[None], np.asarray(points)])
+    paths = [
+        np.concatenate([first[None], np.asarray(x)]).reshape(len(x) + 1, -1)
+        for first, x in zip(start, points, strict=True)
+    ]
+    return np.concatenate(paths, axis=1)
 
 
 def assert_same_path(ours, theirs, rtol=RTOL, unit=2.0**-52) -> None:
@@ -88,11 +112,12 @@ def assert_same_path(ours, theirs, rtol=RTOL, unit=2.0**-52) -> None:
     )
 
 
-def check(rule, hyper: dict, oracle, g: np.ndarray) -> None:
+def check(rule, hyper: dict, oracle, g, rtol=RTOL, shapes=None) -> None:
     """`rule` with `hyper` follows `oracle`; raises AssertionError where it does not.
 
     hyper may hold l2 and maximize.
     """
     start = starts(g.shape[1])
-    ours = path(lambda params: Optimizer(params, rule, **hyper), start, g)
-    assert_same_path(ours, path(oracle, start, g))
+    make = lambda params: Optimizer(params, rule, **hyper)  # noqa: E731
+    ours = path(make, start, g, shapes=shapes)
+    assert_same_path(ours, path(oracle, start, g, shapes=shapes), rtol)

@@ -12,7 +12,8 @@ import optax
 import pytest
 import torch
 from mutants import MUTANTS, mutate, plain
-from oracles import LRS, ROWS, torch_momentum, torch_rmsprop_centered
+from oracles import LRS, ROWS
+from oracles.classic import torch_momentum, torch_rmsprop_centered
 from replay import assert_same_path, check, gradients, path, starts
 
 import adamtut
@@ -35,9 +36,9 @@ def test_rule_follows_its_oracle(row, lr, steps):
 def test_every_option_has_an_oracle(name):
     options = RULES[name].defaults | {"l2": 0.0, "maximize": False}
     settings = [row.hyper for row in ROWS if row.rule == name]
-    assert {} in settings, f"rule {name} has no row of its defaults in tests/oracles.py"
+    assert {} in settings, f"rule {name} has no row of its defaults in tests/oracles"
     varied = {k for s in settings for k, v in s.items() if v != options[k]}
-    assert options.keys() - varied <= {"lr"}, "an option has no row in tests/oracles.py"
+    assert options.keys() - varied <= {"lr"}, "an option has no row in tests/oracles"
 
 
 def test_the_gradients_are_hard():
@@ -126,9 +127,14 @@ def test_others_differ_as_the_docstrings_say(rule, edits, theirs):
 # The form of a rule
 
 
-def test_rules_are_those_of_the_module_in_its_order():
-    source = Path(rules.__file__).read_text()
-    assert list(RULES) == re.findall(r"@rule(?:\(.*\))?\ndef (\w+)", source)
+FOLDER = Path(rules.__file__).parent
+
+
+def test_rules_are_those_of_the_folder():
+    found = []
+    for file in FOLDER.glob("*.py"):
+        found += re.findall(r"@rule(?:\([^)]*\))?\ndef (\w+)", file.read_text())
+    assert sorted(RULES) == sorted(found)
     assert all(getattr(rules, name) is f for name, f in RULES.items())
 
 
@@ -179,7 +185,8 @@ def test_a_rule_of_another_form_is_refused(wrong):
 
 @pytest.mark.parametrize("starts", [{"y": "p"}, {"z": "g"}, {"z": 0}])
 def test_a_state_starts_at_zero_or_at_the_parameter(starts):
-    with pytest.raises(TypeError, match=r"cannot start '[yz]' .* may start as 'p'"):
+    text = r"cannot start '[yz]' .* may start as p, number$"
+    with pytest.raises(TypeError, match=text):
 
         @rule(**starts)
         def averaged(p, g, z, t, *, lr=1.0):
@@ -271,13 +278,28 @@ KINDS = {
 }
 OPS = {
     "sqrt": [((2.25,), 1.5), ((0.0,), 0.0)],
-    "maximum": [((2.0, 3.0), 3.0), ((3.0, 2.0), 3.0), ((-1.0, 0), 0.0)],
+    "sign": [((-2.5,), -1.0), ((0.0,), 0.0), ((1e-300,), 1.0)],
+    "maximum": [((2.0, 3.0), 3.0), ((3.0, 2.0), 3.0), ((-1.0, 0), 0.0), ((0, 2.0), 2)],
+    "minimum": [((2.0, 3.0), 2.0), ((3.0, 2.0), 2.0), ((-1.0, 0), -1.0), ((0, 2.0), 0)],
+    "where": [((True, 2.0, 3.0), 2.0), ((False, 2.0, 3.0), 3.0), ((True, 2.0, 0), 2.0)],
+}
+# (arguments as arrays of one matrix, result)
+MATRIX = np.array([[3.0, 0.0], [4.0, -1.0], [0.0, 0.5]])
+MATRIX_OPS = {
+    "mean": [[1.5], [1.5], [0.25]],
+    "total": [[3.0], [3.0], [0.5]],
+    "norm": [[3.0], [17**0.5], [0.5]],
+    "row_mean": [[1.5], [1.5], [0.25]],
+    "column_mean": [[7 / 3, -0.5 / 3]],
+    "matrix_norm": [[26.25**0.5]],
+    "transpose": [[3.0, 4.0, 0.0], [0.0, -1.0, 0.5]],
+    "aspect": 1.5,
 }
 
 
 def test_every_op_is_tested():
-    named = {k for k, v in vars(ops).items() if inspect.isfunction(v)}
-    assert named == OPS.keys()
+    functions = {k for k, v in vars(ops).items() if inspect.isfunction(v)}
+    assert {x for x in functions if x[0] != "_"} == OPS.keys() | MATRIX_OPS.keys()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -285,15 +307,44 @@ def test_every_op_is_tested():
     "name, given, result", [(k, *case) for k, cases in OPS.items() for case in cases]
 )
 def test_ops(name, given, result, kind):
-    # floats become the kind under test, an integer stays a number
+    # floats become the kind under test; integers and truth values stay what they are
     given = [KINDS[kind](x) if isinstance(x, float) else x for x in given]
     x = getattr(ops, name)(*given)
     if kind != "float":
-        assert type(x) is type(given[0])
+        assert type(x) is type(next(y for y in given if not isinstance(y, int)))
     parts = x.tensors if kind == "list" else [x]
     assert len(parts) == (2 if kind == "list" else 1)
     for part in parts:
         np.testing.assert_array_equal(np.asarray(part), result)
+
+
+@pytest.mark.parametrize("name, result", MATRIX_OPS.items())
+def test_ops_of_a_matrix(name, result):
+    op, tensor = getattr(ops, name), torch.tensor(MATRIX)
+    two = TensorList([tensor, 2 * tensor])
+    runs = np.stack([MATRIX, 2 * MATRIX])  # leading axes are independent
+    factor = 1 if name == "aspect" else 2
+    np.testing.assert_allclose(op(MATRIX), result)
+    np.testing.assert_allclose(op(tensor), result)
+    np.testing.assert_allclose(op(two).tensors[1], factor * np.array(result))
+    if name != "aspect":
+        np.testing.assert_allclose(op(runs)[1], 2 * np.array(result))
+        np.testing.assert_allclose(op(torch.tensor(runs))[1], 2 * np.array(result))
+
+
+CHOICES = np.array([True, False]), np.array([2.0, 3.0]), np.array([4.0, 5.0])
+
+
+def test_where_of_each_kind():
+    tensors = [torch.tensor(x) for x in CHOICES]
+    lists = [TensorList([x]) for x in tensors]
+    for condition, x, y in (CHOICES, tensors):
+        np.testing.assert_array_equal(ops.where(condition, x, y), [2.0, 5.0])
+        np.testing.assert_array_equal(ops.where(condition, x, 0), [2.0, 0.0])
+        np.testing.assert_array_equal(ops.where(condition, 0, y), [0.0, 5.0])
+        np.testing.assert_array_equal(ops.where(condition, 1, 0), [1, 0])
+    for x, y, result in ((*lists[1:], [2, 5]), (lists[1], 0, [2, 0]), (1, 0, [1, 0])):
+        np.testing.assert_array_equal(ops.where(lists[0], x, y).tensors[0], result)
 
 
 def test_each_line_of_a_rule_stands_in_one_file():
@@ -307,8 +358,8 @@ def test_each_line_of_a_rule_stands_in_one_file():
     for file in Path(adamtut.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Assign) and ast.unparse(node) in lines:
-                found.setdefault(file.name, set()).add(ast.unparse(node))
-    assert found == {"rules.py": lines}
+                found.setdefault(file.parent.name, set()).add(ast.unparse(node))
+    assert found == {"rules": lines}
 
 
 def probe(module: str) -> tuple[float, list[str]]:

@@ -173,7 +173,7 @@ def test_tidy_says_what_is_no_notebook(tmp_path, capsys):
 def test_imported_modules_follow_imports():
     assert tidy.imported_modules("import numpy") == []
     modules = tidy.imported_modules("from adamtut import walk")
-    assert {"__init__.py", "walk.py", "rules.py", "ops.py"} <= set(modules)
+    assert {"__init__.py", "walk.py", "rules/form.py", "ops.py"} <= set(modules)
     assert "train.py" not in modules
     assert "train.py" in tidy.imported_modules("import adamtut.train as training")
 

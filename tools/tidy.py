@@ -154,10 +154,12 @@ def _imports(source: str) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{a.name}" for a in node.names)}
-    parts = [name.split(".") for name in names]
-    files = {f"{(p[1:] or ['__init__'])[0]}.py" for p in parts if p[0] == "adamtut"}
-    if files:
-        files.add("__init__.py")
+    parts = [name.split(".")[1:] for name in names if name.split(".")[0] == "adamtut"]
+    files = {"__init__.py"} if parts else set()
+    for first, *_ in filter(None, parts):
+        files.add(f"{first}.py")
+        # a folder is imported as a whole
+        files |= {f"{first}/{x.name}" for x in (PACKAGE / first).glob("*.py")}
     return {name for name in files if (PACKAGE / name).is_file()}
 
 

@@ -1,17 +1,16 @@
-"""Who says that a rule is right: one row per rule and setting.
+"""The oracles of `adamtut.rules.classic`: torch.optim and optax.
 
 Each oracle is a constructor whose signature repeats the defaults that the paper (or,
 where the docstring of the rule says so, torch.optim) gives, so that ours are compared
 with them.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial, wraps
+from functools import partial
 
 import optax
 import torch
-from replay import check, gradients
+
+from oracles.row import Row, optax_with_l2, rows
 
 
 def torch_sgd(lr=1e-2, beta=0.0, dampening=0.0, nesterov=False, l2=0.0, maximize=False):
@@ -90,20 +89,6 @@ def torch_adamw(
     )
 
 
-def optax_with_l2(make: Callable) -> Callable:
-    """An optax oracle that knows l2 and maximize, which change the gradient first."""
-
-    @wraps(make)
-    def oracle(l2=0.0, maximize=False, **hyper):
-        return optax.chain(
-            optax.scale(-1.0 if maximize else 1.0),
-            optax.add_decayed_weights(l2),
-            make(**hyper),
-        )
-
-    return oracle
-
-
 @optax_with_l2
 def optax_sgd(lr=1e-2, beta=0.0, nesterov=False):
     return optax.sgd(lr, momentum=beta, nesterov=nesterov)
@@ -154,42 +139,6 @@ def optax_momentum(beta=0.9, **hyper):
 def optax_nesterov(beta=0.9, **hyper):
     return optax_sgd(beta=beta, nesterov=True, **hyper)
 
-
-@dataclass(frozen=True)
-class Row:
-    """A setting of a rule and its oracle.
-
-    dense   the gradients of this row hold no zeros
-    note    why the row is not plain
-    """
-
-    rule: str
-    hyper: dict
-    oracle: Callable
-    dense: bool = False
-    note: str = ""
-
-    def check(self, rule=None, lr: float | None = None, steps: int = 40) -> None:
-        """Replay; raises AssertionError where the rule (or `rule`) differs."""
-        hyper = self.hyper if lr is None else self.hyper | {"lr": lr}
-        g = gradients(steps)
-        if self.dense:
-            g[g == 0] = 1e-7
-        check(rule or self.rule, hyper, self.oracle(**hyper), g)
-
-    def __str__(self):
-        setting = ",".join(f"{k}={v}" for k, v in self.hyper.items()) or "defaults"
-        return f"{self.rule}-{self.oracle.__name__}-{setting}"
-
-
-def rows(rule: str, oracle: Callable, *settings: dict, options=({"l2": 0.1},)):
-    """The defaults, `maximize`, other options of the optimiser, and `settings`."""
-    climb = {"maximize": True}
-    return [Row(rule, s, oracle) for s in ({}, climb, *options, *settings)]
-
-
-# Small, and so large that updates outgrow every starting value.
-LRS = (1e-3, 10.0)
 
 _ADAM = [{"beta1": 0.0}, {"beta1": 0.95}, {"beta2": 0.9}, {"eps": 1e-3}]
 _RMSPROP = [{"beta2": 0.99}, {"beta2": 0.0}, {"eps": 1e-3}]

@@ -1,0 +1,1 @@
+"""Rules that change a line of Adam: the chapter first_cousins."""

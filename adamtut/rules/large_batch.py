@@ -1,0 +1,1 @@
+"""Rules that scale each layer's step: the chapter large_batch."""

@@ -1,0 +1,1 @@
+"""Rules with less state than Adam: the chapter memory."""

@@ -1,0 +1,1 @@
+"""Rules with an estimate of curvature: the chapter second_order."""

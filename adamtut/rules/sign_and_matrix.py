@@ -1,0 +1,1 @@
+"""Rules of signs and rules of matrices: the chapter sign_and_matrix."""

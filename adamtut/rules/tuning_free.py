@@ -1,0 +1,1 @@
+"""Rules that set their own rate, or need no schedule: the chapter tuning_free."""

@@ -1,0 +1,13 @@
+"""Who says that a rule is right: one row per rule and setting, a file per family.
+
+Each oracle is a constructor whose signature repeats the defaults that the paper (or,
+where the docstring of the rule says so, a library) gives, so that ours are compared
+with them.
+"""
+
+from oracles import classic
+from oracles.row import LRS
+
+__all__ = ["LRS", "ROWS"]
+
+ROWS = [row for family in (classic,) for row in family.ROWS]

@@ -1,0 +1,69 @@
+"""A row: a setting of a rule, and the optimiser that it must follow."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+
+import optax
+from replay import RTOL, TENSORS, check, gradients
+
+from adamtut.rules import as_rule
+
+
+def optax_with_l2(make: Callable) -> Callable:
+    """An optax oracle that knows l2 and maximize, which change the gradient first."""
+
+    @wraps(make)
+    def oracle(l2=0.0, maximize=False, **hyper):
+        return optax.chain(
+            optax.scale(-1.0 if maximize else 1.0),
+            optax.add_decayed_weights(l2),
+            make(**hyper),
+        )
+
+    return oracle
+
+
+@dataclass(frozen=True)
+class Row:
+    """A setting of a rule and its oracle.
+
+    dense   the gradients of this row hold no zeros
+    note    why the row is not plain
+    rtol    agreed tolerance, relative to how far a parameter got
+    shapes  of the parameters that the 42 numbers of a gradient are cut into
+    """
+
+    rule: str
+    hyper: dict
+    oracle: Callable
+    dense: bool = False
+    note: str = ""
+    rtol: float = RTOL
+    shapes: tuple | None = None
+
+    def check(self, rule=None, lr: float | None = None, steps: int = 40) -> None:
+        """Replay; raises AssertionError where the rule (or `rule`) differs."""
+        hyper = self.hyper if lr is None else self.hyper | {"lr": lr}
+        g = gradients(steps)
+        if self.dense:
+            g[g == 0] = 1e-7
+        whole = as_rule(self.rule).unit == "number"
+        shapes = self.shapes or (((g.shape[1],),) if whole else TENSORS)
+        check(rule or self.rule, hyper, self.oracle(**hyper), g, self.rtol, shapes)
+
+    def __str__(self):
+        setting = ",".join(f"{k}={v}" for k, v in self.hyper.items()) or "defaults"
+        return f"{self.rule}-{self.oracle.__name__}-{setting}-rtol={self.rtol:g}"
+
+
+def rows(
+    rule: str, oracle: Callable, *settings: dict, options=({"l2": 0.1},), **fields
+):
+    """The defaults, `maximize`, other options of the optimiser, and `settings`."""
+    climb = {"maximize": True}
+    return [Row(rule, s, oracle, **fields) for s in ({}, climb, *options, *settings)]
+
+
+# Small, and so large that updates outgrow every starting value.
+LRS = (1e-3, 10.0)
