@@ -94,6 +94,7 @@ class AdamPlayground extends HTMLElement {
       watch(window, "hashchange", () => {
         if (this.#fromLink()) this.scrollIntoView();
       });
+      watch(document, "click", (event) => this.#followed(event));
       if (this.#fromLink()) this.scrollIntoView();
     }
     this.#parts.copy.hidden = this.hasAttribute("nolink");
@@ -186,6 +187,20 @@ class AdamPlayground extends HTMLElement {
       }
     });
     return found;
+  }
+
+  /* A link of the page: <a href="#playground" data-setting='{"surface": ...}'>. */
+  #followed(event) {
+    const link = event.target.closest?.("a[data-setting]");
+    if (link?.getAttribute("href") !== `#${this.#name}`) return;
+    event.preventDefault();
+    this.#attempt(() => {
+      const fragment = toFragment(this.#name, complete(JSON.parse(link.dataset.setting)));
+      // the address changes, and with it the setting; a second click sets it again
+      if (location.hash === fragment) this.#fromLink();
+      else location.hash = fragment;
+      this.scrollIntoView();
+    });
   }
 
   /* Do it, or say why not; the setting stays as it was. */
