@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from adamtut import ops
 from adamtut.rules import as_rule
 
 # The paper's letters. Other names: x_hat gets a hat, x_max a superscript.
@@ -18,16 +19,33 @@ _LETTERS = {
     "beta": r"\beta",
     "beta1": r"\beta_1",
     "beta2": r"\beta_2",
+    "beta3": r"\beta_3",
     "eps": r"\epsilon",
     "rho": r"\rho",
     "weight_decay": r"\lambda",
     "delta": r"\Delta",
 }
+# Functions with a notation of their own; others of adamtut.ops are printed by name.
 _FUNCTIONS = {
     "sqrt": r"\sqrt{{{}}}",
+    "abs": r"\left|{}\right|",
     "maximum": r"\max\left({}, {}\right)",
+    "minimum": r"\min\left({}, {}\right)",
+    "norm": r"\left\lVert {} \right\rVert",
+    "matrix_norm": r"\left\lVert {} \right\rVert_F",
+    "total": r"\operatorname{{sum}}\left({}\right)",
+    "aspect": r"\frac{{\text{{rows}}}}{{\text{{columns}}}}",
 }
-_PRECEDENCE = {ast.Add: 1, ast.Sub: 1, ast.USub: 2, ast.Mult: 3, ast.Pow: 4}
+_RELATIONS = {ast.Gt: ">", ast.Lt: "<", ast.Eq: "=", ast.GtE: r"\ge", ast.LtE: r"\le"}
+_PRECEDENCE = {
+    ast.Add: 1,
+    ast.Sub: 1,
+    ast.USub: 2,
+    ast.Mult: 3,
+    ast.MatMult: 3,
+    ast.Mod: 3,
+    ast.Pow: 4,
+}
 
 
 class Latex(str):
@@ -150,6 +168,10 @@ def _tex(node: ast.expr, old: set, rule: Callable) -> str:
         case ast.BinOp(left=x, op=ast.Mult(), right=y):
             times = r"\cdot" if inner(y, 3)[0].isdigit() else r"\,"
             return rf"{inner(x, 2)}{times} {inner(y, 3)}"
+        case ast.BinOp(left=x, op=ast.MatMult(), right=y):
+            return rf"{inner(x, 2)}\, {inner(y, 3)}"
+        case ast.BinOp(left=x, op=ast.Mod(), right=y):
+            return rf"{inner(x, 2)} \bmod {inner(y, 3)}"
         case ast.BinOp(left=x, op=ast.Div(), right=y):
             return rf"\frac{{{tex(x)}}}{{{tex(y)}}}"
         case ast.BinOp(left=x, op=ast.Pow(), right=y):
@@ -157,11 +179,24 @@ def _tex(node: ast.expr, old: set, rule: Callable) -> str:
             if "^" in base or isinstance(getattr(x, "op", None), ast.Div):
                 base = rf"\left({base}\right)"
             return rf"{base}^{{{tex(y)}}}" if len(tex(y)) > 1 else f"{base}^{tex(y)}"
+        case ast.Compare(left=x, ops=[relation], comparators=[y]) if (
+            type(relation) in _RELATIONS
+        ):
+            return f"{tex(x)} {_RELATIONS[type(relation)]} {tex(y)}"
+        case ast.Call(func=ast.Name(id="where"), args=[condition, x, y]):
+            rows = rf"{tex(x)} & {tex(condition)} \\ {tex(y)} & \text{{else}}"
+            return rf"\begin{{cases}} {rows} \end{{cases}}"
+        case ast.Call(func=ast.Name(id="transpose"), args=[x]):
+            return rf"{inner(x, 5)}^{{\top}}"
         case ast.Call(func=ast.Name(id=name), args=arguments) if name in _FUNCTIONS:
             return _FUNCTIONS[name].format(*map(tex, arguments))
+        case ast.Call(func=ast.Name(id=name), args=arguments) if hasattr(ops, name):
+            words = name.replace("_", r"\ ")
+            inside = ", ".join(map(tex, arguments))
+            return rf"\operatorname{{{words}}}\left({inside}\right)"
     raise ValueError(
         f"rule {rule.__name__} contains {ast.unparse(node)!r}; allowed: "
-        f"+ - * / **, numbers, names and {', '.join(_FUNCTIONS)}"
+        "+ - * / ** @ %, comparisons, numbers, names, abs and functions of adamtut.ops"
     )
 
 
