@@ -1,0 +1,241 @@
+"""The tasks of the tournament: small problems that differ in what makes them hard."""
+
+from __future__ import annotations
+
+import pydoc_data.topics
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, mse_loss
+
+from adamtut import data, nets
+from adamtut.data import Dataset
+
+
+@dataclass(frozen=True)
+class Task:
+    """What `adamtut.sweep` needs, and one sentence on the difficulty.
+
+    make   () -> (net, data): a function of the seed, and a Dataset
+    floor  what no method can go below, subtracted from the loss
+    """
+
+    make: Callable[[], tuple[Callable, Dataset]]
+    loss: Callable[[Tensor, Tensor], Tensor]
+    steps: int
+    batch_size: int
+    hard: str
+    floor: float = 0.0
+
+
+class Weight(nn.Module):
+    """One matrix of parameters, 8 x 8, that is itself what the module returns."""
+
+    def __init__(self, seed: int):
+        super().__init__()
+        start = np.random.default_rng(seed).standard_normal((8, 8))
+        self.weight = nn.Parameter(torch.tensor(start, dtype=torch.float32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight.flatten() - x
+
+
+class Factors(nn.Module):
+    """Predicts entry (i, j) of a matrix as the product of row i of U, row j of V."""
+
+    def __init__(self, seed: int, rows: int = 60, columns: int = 40, rank: int = 6):
+        super().__init__()
+        draw = np.random.default_rng(seed).standard_normal((rows + columns, rank)) * 0.3
+        draw = torch.tensor(draw, dtype=torch.float32)
+        self.u = nn.Parameter(draw[:rows].clone())
+        self.v = nn.Parameter(draw[rows:].clone())
+
+    def forward(self, pairs: Tensor) -> Tensor:
+        return (self.u[pairs[:, 0]] * self.v[pairs[:, 1]]).sum(dim=1)
+
+
+class Characters(nn.Module):
+    """Scores of the next character from the last eight: embedding, hidden, scores."""
+
+    def __init__(self, seed: int, letters: int, context: int = 8):
+        super().__init__()
+        draw = np.random.default_rng(seed).standard_normal((letters, 12)) * 0.3
+        self.embedding = nn.Parameter(torch.tensor(draw, dtype=torch.float32))
+        self.net = nets.mlp((12 * context, 64, letters), seed)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(self.embedding[x])
+
+
+def _hessian(kappa: float) -> np.ndarray:
+    """Eigenvalues from 1 / kappa to 1, turned by a random rotation of 64 axes."""
+    turn, _ = np.linalg.qr(np.random.default_rng(7).standard_normal((64, 64)))
+    return turn * np.logspace(-np.log10(kappa), 0, 64) @ turn.T
+
+
+def _bowl(difference: Tensor, y: Tensor, hessian: np.ndarray) -> Tensor:
+    h = torch.tensor(hessian, dtype=difference.dtype, device=difference.device)
+    return 0.5 * ((difference @ h) * difference).sum(dim=1).mean()
+
+
+def _points(x: np.ndarray) -> Dataset:
+    x = torch.tensor(x, dtype=torch.float32)
+    return Dataset(x, torch.zeros(len(x)), x[:1], torch.zeros(1), "points", ())
+
+
+def _quadratic():
+    return Weight, _points(np.zeros((1, 64)))
+
+
+_NOISE = np.random.default_rng(8).standard_normal((512, 64))
+_NOISE -= _NOISE.mean(axis=0)  # the minimum is at 0 then
+
+
+def _noisy_quadratic():
+    return Weight, _points(_NOISE)
+
+
+def _mean_bowl(hessian: np.ndarray) -> float:
+    return 0.5 * float(((_NOISE @ hessian) * _NOISE).sum(axis=1).mean())
+
+
+def _linear(seed: int, inputs: int, classes: int) -> nn.Module:
+    net = nets.mlp((inputs, classes), seed)
+    with torch.no_grad():
+        net.linear1.weight.zero_()
+    return net
+
+
+def _digits(n: int = 1000) -> Dataset:
+    """The first n digits to train, fewer than there are: a measurement is quicker."""
+    full = data.digits(normalise=True)
+    return full._replace(x_train=full.x_train[:n], y_train=full.y_train[:n])
+
+
+def _sparse() -> Dataset:
+    """Bags of 128 words, frequent to rare; a rare word says more."""
+    draw = np.random.default_rng(9)
+    often = 0.5 / np.arange(1, 129) ** 0.9
+    x = (draw.random((1500, 128)) < often).astype(np.float32)
+    score = x @ (draw.standard_normal(128) / often**0.3)
+    noise = draw.logistic(size=1500) * score.std() * 0.2
+    y = torch.tensor((score + noise > np.median(score)).astype(np.int64))
+    x = torch.tensor(x)
+    return Dataset(x[:1200], y[:1200], x[1200:], y[1200:], "bags of words", ("0", "1"))
+
+
+def _conv(seed: int) -> nn.Module:
+    net = nn.Sequential(
+        nn.Conv2d(1, 6, 3, padding=1),
+        nn.ReLU(),
+        nn.AvgPool2d(2),
+        nn.Conv2d(6, 12, 3, padding=1),
+        nn.ReLU(),
+        nn.AvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(48, 10),
+    )
+    return nets.initialise(net, seed)
+
+
+def _autoencoder() -> tuple[Callable, Dataset]:
+    few = _digits()
+    few = few._replace(
+        y_train=few.x_train.flatten(1),
+        y_test=few.x_test.flatten(1),
+        classes=(),
+    )
+    return partial(nets.mlp, (64, 32, 8, 32, 64)), few
+
+
+def _text(length: int = 6000, context: int = 8) -> Dataset:
+    """The reference manual that comes with Python, its letters as 30 numbers."""
+    text = "".join(pydoc_data.topics.topics[k] for k in ("assert", "binary", "class"))
+    letters = " abcdefghijklmnopqrstuvwxyz.,"
+    codes = np.array([letters.find(x) + 1 for x in " ".join(text.lower().split())])
+    codes = torch.tensor(codes[:length], dtype=torch.int64)
+    x, y = codes.unfold(0, context, 1)[:-1], codes[context:]
+    split = len(y) * 4 // 5
+    names = ("other", *letters)
+    return Dataset(x[:split], y[:split], x[split:], y[split:], "Python manual", names)
+
+
+def _entries() -> Dataset:
+    """Noisy entries of a matrix of rank 4 whose rows differ in size by 30."""
+    draw = np.random.default_rng(10)
+    u = draw.standard_normal((60, 4)) * np.logspace(-1, 0.5, 60)[:, None]
+    matrix = u @ draw.standard_normal((4, 40))
+    pairs = np.argwhere(draw.random(matrix.shape) < 0.6)
+    pairs = pairs[draw.permutation(len(pairs))]
+    y = matrix[tuple(pairs.T)] + 0.05 * draw.standard_normal(len(pairs))
+    x, y = torch.tensor(pairs), torch.tensor(y, dtype=torch.float32)
+    return Dataset(x[:1200], y[:1200], x[1200:], y[1200:], "entries", ())
+
+
+_STEEP, _MILD = _hessian(1e4), _hessian(100.0)
+TASKS = {
+    "quadratic": Task(
+        _quadratic,
+        partial(_bowl, hessian=_STEEP),
+        400,
+        1,
+        "a valley with condition number 10,000, not along the axes; no noise",
+    ),
+    "noisy quadratic": Task(
+        _noisy_quadratic,
+        partial(_bowl, hessian=_MILD),
+        400,
+        8,
+        "gradients that are mostly noise, condition number 100",
+        floor=_mean_bowl(_MILD),
+    ),
+    "logistic, dense": Task(
+        lambda: (partial(_linear, inputs=64, classes=10), _digits()),
+        cross_entropy,
+        300,
+        32,
+        "convex: pixels of digits, some never lit",
+    ),
+    "logistic, sparse": Task(
+        lambda: (partial(_linear, inputs=128, classes=2), _sparse()),
+        cross_entropy,
+        300,
+        32,
+        "convex: words, most of them rare",
+    ),
+    "MLP": Task(
+        lambda: (partial(nets.mlp, (64, 32, 10)), _digits()),
+        cross_entropy,
+        300,
+        32,
+        "the usual network, on digits",
+    ),
+    "conv net": Task(
+        lambda: (_conv, _digits(500)),
+        cross_entropy,
+        200,
+        32,
+        "shared weights, on digits",
+    ),
+    "autoencoder": Task(
+        _autoencoder, mse_loss, 400, 32, "four layers with a neck of eight"
+    ),
+    "characters": Task(
+        lambda: (partial(Characters, letters=30), _text()),
+        cross_entropy,
+        300,
+        32,
+        "next character: frequent and rare classes, embeddings",
+    ),
+    "factorisation": Task(
+        lambda: (Factors, _entries()),
+        mse_loss,
+        400,
+        64,
+        "a saddle at the start, rows of different size, sparse gradients",
+    ),
+}
