@@ -32,16 +32,26 @@ class Task:
     floor: float = 0.0
 
 
-class Weight(nn.Module):
-    """One matrix of parameters, 8 x 8, that is itself what the module returns."""
+class Bowl(nn.Module):
+    """The root of a Hessian times (weight - x); the weight is a matrix, 8 x 8.
 
-    def __init__(self, seed: int):
+    Eigenvalues go from 1 / kappa to 1, their axes are turned at random. With the loss
+    `half_squares` this is a quadratic.
+    """
+
+    def __init__(self, seed: int, kappa: float):
         super().__init__()
         start = np.random.default_rng(seed).standard_normal((8, 8))
         self.weight = nn.Parameter(torch.tensor(start, dtype=torch.float32))
+        root = torch.tensor(_root(kappa), dtype=torch.float32)
+        self.register_buffer("root", root)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.weight.flatten() - x
+        return (self.weight.flatten() - x) @ self.root
+
+
+def half_squares(output: Tensor, y: Tensor) -> Tensor:
+    return 0.5 * ((output - y) ** 2).sum(dim=1).mean()
 
 
 class Factors(nn.Module):
@@ -71,36 +81,19 @@ class Characters(nn.Module):
         return self.net(self.embedding[x])
 
 
-def _hessian(kappa: float) -> np.ndarray:
-    """Eigenvalues from 1 / kappa to 1, turned by a random rotation of 64 axes."""
+def _root(kappa: float) -> np.ndarray:
     turn, _ = np.linalg.qr(np.random.default_rng(7).standard_normal((64, 64)))
-    return turn * np.logspace(-np.log10(kappa), 0, 64) @ turn.T
-
-
-def _bowl(difference: Tensor, y: Tensor, hessian: np.ndarray) -> Tensor:
-    h = torch.tensor(hessian, dtype=difference.dtype, device=difference.device)
-    return 0.5 * ((difference @ h) * difference).sum(dim=1).mean()
+    return turn * np.logspace(-np.log10(kappa) / 2, 0, 64) @ turn.T
 
 
 def _points(x: np.ndarray) -> Dataset:
     x = torch.tensor(x, dtype=torch.float32)
-    return Dataset(x, torch.zeros(len(x)), x[:1], torch.zeros(1), "points", ())
-
-
-def _quadratic():
-    return Weight, _points(np.zeros((1, 64)))
+    y = torch.zeros_like(x)
+    return Dataset(x, y, x[:1], y[:1], "points", ())
 
 
 _NOISE = np.random.default_rng(8).standard_normal((512, 64))
 _NOISE -= _NOISE.mean(axis=0)  # the minimum is at 0 then
-
-
-def _noisy_quadratic():
-    return Weight, _points(_NOISE)
-
-
-def _mean_bowl(hessian: np.ndarray) -> float:
-    return 0.5 * float(((_NOISE @ hessian) * _NOISE).sum(axis=1).mean())
 
 
 def _linear(seed: int, inputs: int, classes: int) -> nn.Module:
@@ -176,22 +169,21 @@ def _entries() -> Dataset:
     return Dataset(x[:1200], y[:1200], x[1200:], y[1200:], "entries", ())
 
 
-_STEEP, _MILD = _hessian(1e4), _hessian(100.0)
 TASKS = {
     "quadratic": Task(
-        _quadratic,
-        partial(_bowl, hessian=_STEEP),
+        lambda: (partial(Bowl, kappa=1e4), _points(np.zeros((1, 64)))),
+        half_squares,
         400,
         1,
         "a valley with condition number 10,000, not along the axes; no noise",
     ),
     "noisy quadratic": Task(
-        _noisy_quadratic,
-        partial(_bowl, hessian=_MILD),
+        lambda: (partial(Bowl, kappa=100.0), _points(_NOISE)),
+        half_squares,
         400,
         8,
         "gradients that are mostly noise, condition number 100",
-        floor=_mean_bowl(_MILD),
+        floor=0.5 * float(((_NOISE @ _root(100.0)) ** 2).sum(axis=1).mean()),
     ),
     "logistic, dense": Task(
         lambda: (partial(_linear, inputs=64, classes=10), _digits()),
