@@ -559,7 +559,7 @@ class AdamPlayground extends HTMLElement {
     if (this.#stale.cards) this.#buildCards();
     this.#stale.cards = false;
     parts.surface.value = setting.surface;
-    [parts.x.value, parts.y.value] = setting.start;
+    [parts.x.value, parts.y.value] = setting.start.map(exact);
     parts.steps.value = setting.steps;
     parts.scrub.max = setting.steps;
     parts.add.disabled = setting.runs.length === MOST_RUNS;
@@ -567,9 +567,9 @@ class AdamPlayground extends HTMLElement {
       const run = setting.runs[i];
       corrected.checked = run.correction !== false;
       for (const { name, typed, slider } of knobs) {
-        typed.value = run[name];
+        typed.value = exact(run[name]);
         slider.value = clamp(scale(run.rule, name)[2](run[name]), slider.min, slider.max);
-        slider.setAttribute("aria-valuetext", run[name]);
+        slider.setAttribute("aria-valuetext", exact(run[name]));
       }
     });
     const [left, right, bottom, top] = surface.window;

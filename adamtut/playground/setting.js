@@ -114,6 +114,12 @@ function scale(rule, name) {
   }
 }
 
+/* A number in a field: exactly, in the shorter of its two forms. */
+function exact(x) {
+  const [plain, power] = [String(x), x.toExponential().replace("e+", "e")];
+  return plain.length <= 6 || plain.length <= power.length ? plain : power;
+}
+
 /* A number as the table and the axes show it. */
 function show(x) {
   if (!Number.isFinite(x)) return Number.isNaN(x) ? "–" : x > 0 ? "∞" : "−∞";
