@@ -6,6 +6,8 @@ that no generated file can be out of date.
 """
 
 import json
+import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,13 +27,8 @@ _DASHES = {"-": [], "--": [8, 4], "-.": [8, 3, 2, 3], ":": [2, 3]}
 
 
 def offered_rules() -> dict[str, Callable]:
-    """The rules that need one coordinate at a time and the gradient where p is."""
-    return {
-        name: rule
-        for name, rule in RULES.items()
-        if getattr(rule, "unit", "number") == "number"
-        and getattr(rule, "point", None) is None
-    }
+    """The rules that take one coordinate at a time."""
+    return {k: x for k, x in RULES.items() if getattr(x, "unit", "number") == "number"}
 
 
 def offered_surfaces() -> dict[str, Surface]:
@@ -59,7 +56,9 @@ def _body() -> str:
     # simulate.js has what the translated lines call
     first = parts.pop("simulate.js")
     data = [_rules(), _surfaces(), f"const STYLE = {json.dumps(style)};\n"]
-    return "\n".join([first, *data, *parts.values()])
+    text = "\n".join([first, *data, *parts.values()])
+    # a page may declare another encoding than ours: "\u2212" is the same in all
+    return text.encode("ascii", "backslashreplace").decode()
 
 
 def _rules() -> str:
@@ -94,17 +93,25 @@ def _surfaces() -> str:
     return "const SURFACES = {\n" + ",\n".join(rows) + "\n};\n"
 
 
-def _range(rule: Callable, name: str) -> str:
-    """What `adamtut.rules` allows: "decay" in [0, 1), "rate" from 0 up, or "any"."""
-
-    def allows(value):
-        try:
-            check_hyper(rule, {name: value})
-        except ValueError:
-            return False
-        return True
-
-    return "any" if allows(-1.0) else "rate" if allows(1.0) else "decay"
+def _range(rule: Callable, name: str) -> dict:
+    """What `adamtut.rules` allows: bounds (None: none), whether they belong, words."""
+    try:
+        check_hyper(rule, {name: math.nan})
+    except ValueError as error:
+        words = str(error).split("allowed: ")[1]
+    if words == "a finite number":
+        return {"least": None, "most": None, "words": words}
+    bounds = re.fullmatch(rf"(\S+) (<=?) {name} (<=?) (\S+)", words)
+    if bounds is None:
+        raise ValueError(f"the range of {name} is {words!r}; allowed: a <= {name} < b")
+    least, below, above, most = bounds.groups()
+    return {
+        "least": float(least),
+        "withLeast": below == "<=",
+        "most": None if most == "inf" else float(most),
+        "withMost": above == "<=",
+        "words": words,
+    }
 
 
 def _look(name: str) -> dict:

@@ -12,12 +12,6 @@ const FIRST = {
     { rule: "adam", lr: 0.3 },
   ],
 };
-const ALLOWED = {
-  decay: [(x) => x >= 0 && x < 1, "a number from 0 to below 1"],
-  rate: [(x) => x >= 0, "a number from 0 up"],
-  any: [() => true, "a number"],
-};
-
 function refuse(what, value, allowed) {
   throw new RangeError(`${what} is ${JSON.stringify(value)}; allowed: ${allowed}`);
 }
@@ -28,9 +22,11 @@ function check(test, what, value, allowed) {
 
 const isNumber = (x) => typeof x === "number" && Number.isFinite(x);
 
-function checkNumber(kind, what, value) {
-  const [test, words] = ALLOWED[kind];
-  check(isNumber(value) && test(value), what, value, words);
+function checkRange(range, what, value) {
+  const { least, withLeast, most, withMost, words } = range;
+  const above = least === null || value > least || (withLeast && value === least);
+  const below = most === null || value < most || (withMost && value === most);
+  check(isNumber(value) && above && below, what, value, words);
 }
 
 function checkKeys(object, what, allowed) {
@@ -70,8 +66,8 @@ function completeRun(given) {
   const run = { rule: given.rule, ...rule.defaults };
   if (rule.uncorrected) run.correction = true;
   Object.assign(run, given);
-  for (const [name, kind] of Object.entries(rule.ranges)) {
-    checkNumber(kind, `${name} of ${run.rule}`, run[name]);
+  for (const [name, range] of Object.entries(rule.ranges)) {
+    checkRange(range, `${name} of ${run.rule}`, run[name]);
   }
   if (rule.uncorrected) {
     check(typeof run.correction === "boolean", "correction", run.correction,
@@ -97,21 +93,20 @@ function fromFragment(id, fragment) {
 
 /* [least, most, value to position, position to value] of a hyperparameter. */
 function scale(rule, name) {
+  const { least, most } = RULES[rule].ranges[name];
+  const usual = RULES[rule].defaults[name];
   const round = (x) => Number(x.toPrecision(2));
-  switch (RULES[rule].ranges[name]) {
-    case "decay": // even in the logarithm of 1 - value, which is 1 / memory
-      return [0, 5, (x) => -Math.log10(1 - x),
-        (u) => Number((1 - round(10 ** -u)).toFixed(8))];
-    case "rate": {
-      const [least, most] = name === "lr" ? [-5, 1] : name === "eps" ? [-16, 0] : [-6, 1];
-      return [least, most, (x) => Math.log10(x), (u) => round(10 ** u)];
-    }
-    default: {
-      const middle = RULES[rule].defaults[name];
-      const width = 3 * Math.max(Math.abs(middle), 1);
-      return [middle - width, middle + width, (x) => x, (u) => Number(u.toPrecision(3))];
-    }
+  if (least === 0 && most === 1) {
+    // a decay rate: even in the logarithm of 1 - value, which is 1 / memory
+    return [0, 5, (x) => -Math.log10(1 - x), (u) => Number((1 - round(10 ** -u)).toFixed(8))];
   }
+  if (least === 0) {
+    const [from, to] = name === "lr" ? [-5, 1] : name === "eps" ? [-16, 0] : [-6, 1];
+    return [from, to, (x) => Math.log10(x), (u) => round(10 ** u)];
+  }
+  const width = 3 * Math.max(Math.abs(usual), 1);
+  const from = least ?? usual - width;
+  return [from, most ?? usual + width, (x) => x, (u) => Number(u.toPrecision(3))];
 }
 
 /* A number in a field: exactly, in the shorter of its two forms. */

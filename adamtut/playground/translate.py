@@ -51,7 +51,8 @@ def rule_js(rule: str | Callable, *, correction: bool = True) -> str:
     bias correction.
 
     Raises ValueError for a rule that is not elementwise, for a line that is no plain
-    assignment, or for anything in it that has no translation.
+    assignment, or for anything in it that has no translation; with correction=False
+    also for one without `has_correction`.
     """
     rule = as_rule(rule)
     owner = f"rule {rule.__name__}"
@@ -59,6 +60,8 @@ def rule_js(rule: str | Callable, *, correction: bool = True) -> str:
         raise ValueError(f"{owner} has unit {rule.unit!r}; allowed: 'number'")
     tree = _function(rule)
     if not correction:
+        if not has_correction(rule):
+            raise ValueError(f"{owner} corrects no bias in a way that can be left out")
         tree = _Uncorrected().visit(tree)
     state, hyper = ", ".join(rule.state), ", ".join(rule.defaults)
     known = {"p", "g", "t", *rule.state, *rule.defaults}
@@ -72,10 +75,21 @@ def rule_js(rule: str | Callable, *, correction: bool = True) -> str:
 
 
 def has_correction(rule: str | Callable) -> bool:
-    """Whether a line of the rule divides by 1 - beta**t, so that it can be left out."""
-    remover = _Uncorrected()
-    remover.visit(_function(as_rule(rule)))
-    return remover.removed > 0
+    """Whether each line that defines a name_hat divides by 1 - beta**t.
+
+    Only then leaving the divisions out gives the rule without bias correction: Nadam,
+    for one, corrects m in another way.
+    """
+    hats = [
+        node
+        for node in _function(as_rule(rule)).body
+        if isinstance(node, ast.Assign)
+        and ast.unparse(node.targets[0]).endswith("_hat")
+    ]
+    removers = [_Uncorrected() for _ in hats]
+    for remover, node in zip(removers, hats, strict=True):
+        remover.visit(node)
+    return bool(hats) and all(remover.removed for remover in removers)
 
 
 def surface_js(surface: Surface) -> str:
