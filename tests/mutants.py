@@ -80,6 +80,46 @@ _MUTANTS = {
         "old step not remembered": [("d = rho * d + ", "d = ")],
         "lr inside the step": [("* g\n", "* g * lr\n"), ("lr * delta", "delta")],
     },
+    "d_adaptation": {
+        "s after the step in the product": [
+            ("g * s / ", "g * (s + (1 - beta2**0.5) * lr * d_old * g) / ")
+        ],
+        "d may shrink": [("maximum(d_old, where", "maximum(d0, where")],
+        "r forgets like v": [("r = beta2**0.5 * r", "r = beta2 * r")],
+        "m divided by d": [
+            ("lr * d_old * g\n    v", "g\n    v"),
+            ("- m", "- lr * d * m"),
+        ],
+        "norm 2 for norm 1": [("total(abs(s))", "total(s**2) ** 0.5")],
+    },
+    "prodigy": {
+        "paper: eps times the old d": [("+ d * eps", "+ d_old * eps")],
+        "new d in the step": [("lr * d_old * m", "lr * d * m")],
+        "v without d": [("(d_old * g) ** 2", "g**2")],
+        "distance of the wrong sign": [("p0 - p", "p - p0")],
+        "start forgotten": [("return p, m, v, s, p0", "return p, m, v, s, p")],
+        "r not stored": [("r = beta2**0.5 * r + ", "r = ")],
+    },
+    "schedule_free": {
+        "g at x": [("weight_decay * p)", "weight_decay * x)")],
+        "plain mean of z": [("lr_max**2 / weight_sum", "1 / t")],
+        "weights lr, not its square": [
+            ("+ lr_max**2", "+ lr_max"),
+            ("lr_max**2 /", "lr_max /"),
+        ],
+        "y returned at x": [("p = (1 - beta1) * z + beta1 * x_new", "p = x_new")],
+        "v not corrected": [("v / (1 - beta2**t)", "v")],
+        "z after the mean": [("c * z\n", "c * p\n")],
+    },
+    "sophia": {
+        "rho forgotten": [("rho * h", "h")],
+        "not clipped": [
+            ("minimum(abs(m) / (rho * h + eps), 1)", "abs(m) / (rho * h + eps)")
+        ],
+        "g for m": [("abs(m) /", "abs(g) /")],
+        "decay without lr": [("weight_decay * p)", "weight_decay / lr * p)")],
+        "m corrected": [("abs(m) /", "abs(m / (1 - beta1**t)) /")],
+    },
 }
 MUTANTS = {
     (rule, what): edits

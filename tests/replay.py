@@ -112,12 +112,12 @@ def assert_same_path(ours, theirs, rtol=RTOL, unit=2.0**-52) -> None:
     )
 
 
-def check(rule, hyper: dict, oracle, g, rtol=RTOL, shapes=None) -> None:
+def check(rule, hyper: dict, oracle, g, rtol=RTOL, shapes=None, ours=Optimizer) -> None:
     """`rule` with `hyper` follows `oracle`; raises AssertionError where it does not.
 
     hyper may hold l2 and maximize.
     """
     start = starts(g.shape[1])
-    make = lambda params: Optimizer(params, rule, **hyper)  # noqa: E731
-    ours = path(make, start, g, shapes=shapes)
-    assert_same_path(ours, path(oracle, start, g, shapes=shapes), rtol)
+    make = lambda params: ours(params, rule, **hyper)  # noqa: E731
+    found = path(make, start, g, shapes=shapes)
+    assert_same_path(found, path(oracle, start, g, shapes=shapes), rtol)

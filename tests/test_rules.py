@@ -12,7 +12,7 @@ import optax
 import pytest
 import torch
 from mutants import MUTANTS, mutate, plain
-from oracles import LRS, ROWS
+from oracles import ROWS
 from oracles.classic import torch_momentum, torch_rmsprop_centered
 from replay import assert_same_path, check, gradients, path, starts
 
@@ -23,7 +23,7 @@ from adamtut.rules import RULES, as_rule, check_hyper, rule
 from adamtut.tensor_list import TensorList
 from adamtut.walk import walk
 
-CASES = [(row, lr, 40) for row in ROWS for lr in LRS]
+CASES = [(row, lr, 40) for row in ROWS for lr in row.lrs]
 CASES += [(row, None, 300) for row in ROWS if not row.hyper]
 
 
@@ -148,15 +148,20 @@ def test_the_signature_declares_state_and_hyperparameters():
 
 @pytest.mark.parametrize("name", RULES)
 def test_docstrings_name_source_and_state(name):
-    text = inspect.getdoc(RULES[name])
+    rule, text = RULES[name], inspect.getdoc(RULES[name])
     assert re.search(r"(18|19|20)\d\d", text)
-    assert f"State: {len(RULES[name].state)} float" in text
+    words = re.search(r"State: (\d+) floats?( and (\d) numbers?)?", text)
+    shapes = [rule.starts.get(x, "p") for x in rule.state]
+    assert words, "no State: ... floats"
+    if {*shapes} <= {"p", "number"}:  # of other shapes, it says m, n
+        assert int(words[1]) == shapes.count("p")
+        assert int(words[3] or 0) == shapes.count("number")
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_a_rule_is_a_straight_line_of_ten_lines_at_most(name):
+def test_a_rule_is_a_straight_line_of_twelve_lines_at_most(name):
     *lines, last = ast.parse(plain(name)).body[0].body
-    assert len(lines) < 10 and isinstance(last, ast.Return)
+    assert len(lines) < 12 and isinstance(last, ast.Return)
     targets = [line.targets[0].id for line in lines]
     assert len(set(targets)) == len(targets)
     expected = ["p", *RULES[name].state]
@@ -226,6 +231,8 @@ BAD = {
     "beta1": [1.0, -0.1, 1.5, np.nan, None],
     "beta2": [1.0, -0.1, 1.5, np.nan, torch.tensor(1.0), torch.tensor([0.5, 2.0])],
     "rho": [1.0, -0.1, 1.5, np.nan],
+    "d0": [0.0, -1e-6, np.inf, np.nan],
+    "warmup_steps": [-1, np.inf, np.nan],
 }
 
 
@@ -244,7 +251,7 @@ def test_a_bad_value_is_named(name, value):
             check_hyper(r, {name: value})
         text = str(error.value)
         assert text.startswith(f"{name} of {r.__name__} is {value!r}; allowed: ")
-        assert re.search(r"a number|0 <= \w+ < (1|inf)$", text)
+        assert re.search(r"a number|0 <=? \w+ < (1|inf)$", text)
         with pytest.raises(type(error.value), match=re.escape(text)):
             walk(r, np.ones(3), 0.0, **{name: value})
         p = torch.nn.Parameter(torch.zeros(2))
@@ -253,6 +260,13 @@ def test_a_bad_value_is_named(name, value):
         with pytest.raises(type(error.value), match=re.escape(text)):
             Optimizer([{"params": [p], name: value}], r)
     assert having
+
+
+def test_a_range_may_be_that_of_one_rule():
+    check_hyper(RULES["adam"], {"beta1": 0.0})
+    with pytest.raises(ValueError) as error:
+        check_hyper(RULES["schedule_free"], {"beta1": 0.0})
+    assert str(error.value) == "beta1 of schedule_free is 0.0; allowed: 0 < beta1 < 1"
 
 
 def test_an_unknown_hyperparameter_is_named():

@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as hnp
 from replay import gradients
 
 from adamtut.rules import RULES
+from adamtut.rules.form import UNITS
 from adamtut.surfaces import SURFACES
 from adamtut.walk import settled, walk
 
@@ -42,21 +43,28 @@ def test_a_path_is_replayed_gradients(rule):
 @pytest.mark.parametrize("rule", RULES)
 def test_many_walks_are_as_many_single_ones(rule):
     """Starts and every hyperparameter at once, against one walk each."""
-    g = gradients(10)[:, :3]
-    starts = np.array([[0.0, 1.0, -2.0]])
-    # each hyperparameter varies along an axis of its own, before that of p
+    axes = UNITS[RULES[rule].unit]
+    own = (2, 3) if axes == 2 else (3,)
+    size = np.prod(own)
+    g = gradients(10)[:, :size].reshape(10, *own)
+    starts = np.array([0.0, 1.0, -2.0, 3.0, 0.0, 0.5])[:size].reshape(own)
+    # each hyperparameter varies along an axis of its own, before those of p
     grid = {
-        name: np.array([0.5 * value, value]).reshape(2, *[1] * (i + 1))
+        name: np.array([0.5 * value, value]).reshape(2, *[1] * (i + len(own)))
         for i, (name, value) in enumerate(RULES[rule].defaults.items())
     }
     many = walk(rule, g, starts, **grid)
-    shape = np.broadcast_shapes(*(v.shape for v in grid.values()), (3,))
+    shape = np.broadcast_shapes(*(v.shape for v in grid.values()), own)
     assert many.shape == (11, *shape)
-    for index in np.ndindex(shape):
-        hyper = {k: np.broadcast_to(v, shape)[index] for k, v in grid.items()}
-        one = walk(rule, g[:, index[-1]], starts[0, index[-1]], **hyper)
+    for index in np.ndindex(shape[: len(shape) - axes]):
+        first = index + (0,) * axes
+        hyper = {k: np.broadcast_to(v, shape)[first] for k, v in grid.items()}
+        here = () if axes else index[-1:]  # a single walk is of a number or of a unit
+        one = walk(rule, g[(slice(None), *here)], starts[here], **hyper)
         # NumPy's power of an array may round otherwise than Python's of a number
-        np.testing.assert_allclose(many[(..., *index)], one, rtol=1e-12, atol=1e-300)
+        np.testing.assert_allclose(
+            many[(slice(None), *index)], one, rtol=1e-12, atol=1e-300
+        )
 
 
 def test_a_schedule_is_a_function_of_t():

@@ -90,8 +90,8 @@ def start_shape(rule: Callable, name: str, shape: tuple[int, ...]) -> tuple[int,
     return (*shape[:runs], *SHAPES[rule.starts[name]](*shape[runs:]))
 
 
-# What a hyperparameter may be, by its name: (test, words). A name not listed, of a
-# rule that a reader writes, may be any finite number.
+# What a hyperparameter may be, by its name or by rule.name: (test, words). A name not
+# listed, of a rule that a reader writes, may be any finite number.
 _RATE = (lambda x: (x >= 0) & (x < np.inf), "0 <= {name} < inf")
 _DECAY = (lambda x: (x >= 0) & (x < 1), "0 <= {name} < 1")
 _RANGES = {
@@ -104,6 +104,24 @@ _RANGES = {
     "beta2": _DECAY,
     "beta3": _DECAY,
     "rho": _DECAY,
+    "final_lr": _RATE,
+    "momentum_decay": _RATE,
+    "alpha": _RATE,
+    "gamma": _RATE,
+    "threshold": (lambda x: (x >= 4) & (x < np.inf), "4 <= {name} < inf"),
+    "d0": (lambda x: (x > 0) & (x < np.inf), "0 < {name} < inf"),
+    "warmup_steps": _RATE,
+    "eps1": _RATE,
+    "eps2": _RATE,
+    "decay": _RATE,
+    "clip": (lambda x: (x > 0) & (x < np.inf), "0 < {name} < inf"),
+    "trust": _RATE,
+    "nesterov": (lambda x: (x == 0) | (x == 1), "0 or 1"),
+    "floor": _RATE,
+    "rms": _RATE,
+    "every": (lambda x: (x >= 1) & (x < np.inf), "1 <= {name} < inf"),
+    # of one rule only
+    "schedule_free.beta1": (lambda x: (x > 0) & (x < 1), "0 < {name} < 1"),
 }
 _FINITE = (np.isfinite, "a finite number")
 
@@ -141,7 +159,7 @@ def check_hyper(rule: Callable, hyper: dict) -> None:
 
 def check_range(name: str, value, owner: str) -> None:
     """Refuse a `value` outside the range of the hyperparameter `name` (see above)."""
-    test, words = _RANGES.get(name, _FINITE)
+    test, words = _RANGES.get(f"{owner}.{name}") or _RANGES.get(name, _FINITE)
     # a tensor may live on a GPU; a list has no arithmetic
     plain = value.tolist() if hasattr(value, "tolist") else value
     number = np.asarray(None if plain is value and np.iterable(value) else plain)

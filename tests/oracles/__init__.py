@@ -5,9 +5,9 @@ where the docstring of the rule says so, a library) gives, so that ours are comp
 with them.
 """
 
-from oracles import classic
+from oracles import classic, second_order, tuning_free
 from oracles.row import LRS
 
 __all__ = ["LRS", "ROWS"]
 
-ROWS = [row for family in (classic,) for row in family.ROWS]
+ROWS = [row for family in (classic, tuning_free, second_order) for row in family.ROWS]

@@ -7,7 +7,11 @@ from functools import wraps
 import optax
 from replay import RTOL, TENSORS, check, gradients
 
+from adamtut.optim import Optimizer
 from adamtut.rules import as_rule
+
+# Small, and so large that updates outgrow every starting value.
+LRS = (1e-3, 10.0)
 
 
 def optax_with_l2(make: Callable) -> Callable:
@@ -24,6 +28,29 @@ def optax_with_l2(make: Callable) -> Callable:
     return oracle
 
 
+def torch_with_l2(make: Callable) -> Callable:
+    """A torch oracle that knows l2 and maximize, which change the gradient first.
+
+    For classes that write into the gradient, or do otherwise with decay.
+    """
+
+    @wraps(make)
+    def oracle(l2=0.0, maximize=False, **hyper):
+        def change(optimizer, *_):
+            for group in optimizer.param_groups:
+                for p in group["params"]:
+                    p.grad = (-p.grad if maximize else p.grad) + l2 * p.detach()
+
+        def optimizer(params):
+            optimizer = make(**hyper)(params)
+            optimizer.register_step_pre_hook(change)
+            return optimizer
+
+        return optimizer
+
+    return oracle
+
+
 @dataclass(frozen=True)
 class Row:
     """A setting of a rule and its oracle.
@@ -32,6 +59,8 @@ class Row:
     note    why the row is not plain
     rtol    agreed tolerance, relative to how far a parameter got
     shapes  of the parameters that the 42 numbers of a gradient are cut into
+    lrs     learning rates that it is replayed with
+    ours    our optimiser, where a rule needs another than Optimizer
     """
 
     rule: str
@@ -41,6 +70,8 @@ class Row:
     note: str = ""
     rtol: float = RTOL
     shapes: tuple | None = None
+    lrs: tuple = LRS
+    ours: Callable = Optimizer
 
     def check(self, rule=None, lr: float | None = None, steps: int = 40) -> None:
         """Replay; raises AssertionError where the rule (or `rule`) differs."""
@@ -50,7 +81,8 @@ class Row:
             g[g == 0] = 1e-7
         whole = as_rule(self.rule).unit == "number"
         shapes = self.shapes or (((g.shape[1],),) if whole else TENSORS)
-        check(rule or self.rule, hyper, self.oracle(**hyper), g, self.rtol, shapes)
+        oracle = self.oracle(**hyper)
+        check(rule or self.rule, hyper, oracle, g, self.rtol, shapes, self.ours)
 
     def __str__(self):
         setting = ",".join(f"{k}={v}" for k, v in self.hyper.items()) or "defaults"
@@ -63,7 +95,3 @@ def rows(
     """The defaults, `maximize`, other options of the optimiser, and `settings`."""
     climb = {"maximize": True}
     return [Row(rule, s, oracle, **fields) for s in ({}, climb, *options, *settings)]
-
-
-# Small, and so large that updates outgrow every starting value.
-LRS = (1e-3, 10.0)
