@@ -24,6 +24,14 @@ _LETTERS = {
     "rho": r"\rho",
     "weight_decay": r"\lambda",
     "delta": r"\Delta",
+    "mu": r"\mu",
+    "gamma": r"\gamma",
+    "eps1": r"\epsilon_1",
+    "eps2": r"\epsilon_2",
+    "d0": "d_0",
+    "p0": r"\theta_0",
+    # AdEMAMix's own alpha beside the learning rate
+    "alpha": r"\alpha_{\text{slow}}",
 }
 # Functions with a notation of their own; others of adamtut.ops are printed by name.
 _FUNCTIONS = {
@@ -138,6 +146,10 @@ def _name(name: str, old: set, rule: Callable) -> str:
     step = "_{t-1}" if name in old else "_t"
     stem, _, mark = name.partition("_")
     letter = _LETTERS.get(stem, stem if len(stem) == 1 else rf"\text{{{stem}}}")
+    if name == "p0":  # the start, the same at every step
+        return letter
+    if mark == "t":  # lr_t: the rate of step t
+        return letter + step
     if mark == "hat":
         return rf"\hat{{{letter}}}{step}"
     return letter + step + (rf"^{{\text{{{mark}}}}}" if mark else "")
@@ -176,7 +188,8 @@ def _tex(node: ast.expr, old: set, rule: Callable) -> str:
             return rf"\frac{{{tex(x)}}}{{{tex(y)}}}"
         case ast.BinOp(left=x, op=ast.Pow(), right=y):
             base = inner(x, 5)
-            if "^" in base or isinstance(getattr(x, "op", None), ast.Div):
+            bare = not base.startswith(r"\left(")
+            if "^" in base and bare or isinstance(getattr(x, "op", None), ast.Div):
                 base = rf"\left({base}\right)"
             return rf"{base}^{{{tex(y)}}}" if len(tex(y)) > 1 else f"{base}^{tex(y)}"
         case ast.Compare(left=x, ops=[relation], comparators=[y]) if (
@@ -187,7 +200,7 @@ def _tex(node: ast.expr, old: set, rule: Callable) -> str:
             rows = rf"{tex(x)} & {tex(condition)} \\ {tex(y)} & \text{{else}}"
             return rf"\begin{{cases}} {rows} \end{{cases}}"
         case ast.Call(func=ast.Name(id="transpose"), args=[x]):
-            return rf"{inner(x, 5)}^{{\top}}"
+            return rf"{{{inner(x, 5)}}}^{{\top}}"
         case ast.Call(func=ast.Name(id=name), args=arguments) if name in _FUNCTIONS:
             return _FUNCTIONS[name].format(*map(tex, arguments))
         case ast.Call(func=ast.Name(id=name), args=arguments) if hasattr(ops, name):

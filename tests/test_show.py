@@ -1,5 +1,6 @@
 """Printed equations are the rule, and printed numbers hold on every machine."""
 
+import inspect
 import json
 import re
 
@@ -8,6 +9,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
+from adamtut import ops
 from adamtut.rules import RULES, as_rule
 from adamtut.show import claim, diff, equations, lines, say
 
@@ -18,33 +20,55 @@ LETTERS = {
     r"\alpha": "lr",
     r"\beta_1": "beta1",
     r"\beta_2": "beta2",
+    r"\beta_3": "beta3",
     r"\beta": "beta",
     r"\epsilon": "eps",
     r"\rho": "rho",
     r"\lambda": "weight_decay",
     r"\Delta": "delta",
+    r"\mu": "mu",
+    r"\gamma": "gamma",
+    r"\epsilon_1": "eps1",
+    r"\epsilon_2": "eps2",
+    "d_0": "d0",
+    r"\theta_0": "p0_old",
+    r"\alpha_{\text{slow}}": "alpha",
 }
-FUNCTIONS = {"sqrt": np.sqrt, "maximum": np.maximum}
+LETTERS = dict(sorted(LETTERS.items(), key=lambda x: -len(x[0])))
+FUNCTIONS = {k: v for k, v in vars(ops).items() if inspect.isfunction(v)}
+FUNCTIONS["cases"] = lambda x, condition, y: np.where(condition, x, y)
+# Notation of functions, (LaTeX, Python); \left( and \right) come after these.
+NOTATION = [
+    (r" & \text{else} \end{cases}", ")"),
+    (r"\begin{cases} ", "cases("),
+    (r" \\ ", ", "),
+    (" & ", ", "),
+    (r"\left|", "abs("),
+    (r"\right|", ")"),
+    (r"\left\lVert ", "norm("),
+    (r" \right\rVert", ")"),
+    (r"\operatorname{sum}", "total"),
+    (r"\max", "maximum"),
+    (r"\min", "minimum"),
+    (r"\left(", "("),
+    (r"\right)", ")"),
+    (r"\,", "*"),
+    (r"\cdot", "*"),
+]
 
 
 def python(tex: str) -> str:
     """A LaTeX expression as Python: m_t is m_new, m_{t-1} is m_old."""
-    tex = re.sub(r"\\text\{(\w+)\}", r"\1", tex)
-    tex = re.sub(r"\\hat\{([^{}]*)\}", r"\1HAT", tex)
     for letter, name in LETTERS.items():
         tex = re.sub(re.escape(letter) + "(?![a-z])", name, tex)
+    for old, new in NOTATION:
+        tex = tex.replace(old, new)
+    tex = re.sub(r"\\(?:text|operatorname)\{([^{}]*)\}", _word, tex)
+    tex = re.sub(r"\\hat\{([^{}]*)\}", r"\1HAT", tex)
     tex = tex.replace("HAT", "_hat")
-    tex = re.sub(r"(\w+)_(\{t-1\}|t)\^\{max\}", r"\1_max_\2", tex)
+    tex = re.sub(r"(\w+)_(\{t-1\}|t)\^\{([a-zA-Z]+)\}", r"\1_\3_\2", tex)
     tex = re.sub(r"(\w+)_\{t-1\}", r"\1_old", tex)
     tex = re.sub(r"(\w+)_t\b", r"\1_new", tex)
-    for old, new in {
-        r"\left(": "(",
-        r"\right)": ")",
-        r"\,": "*",
-        r"\cdot": "*",
-    }.items():
-        tex = tex.replace(old, new)
-    tex = tex.replace(r"\max", "maximum")
     before = None
     while tex != before:  # from the innermost braces outwards
         before = tex
@@ -56,6 +80,10 @@ def python(tex: str) -> str:
     return tex
 
 
+def _word(match) -> str:
+    return re.sub(r"\W+", "_", match[1])
+
+
 def computed(rule, values: dict) -> list:
     """What the equations of a rule make of these values."""
     space = FUNCTIONS | {
@@ -65,7 +93,9 @@ def computed(rule, values: dict) -> list:
     for line in lines(rule):
         left, right = map(python, line.split(" &= "))
         space[left] = eval(right, space)
-    return [space[f"{name}_new"] for name in ("p", *rule.state)]
+    # a state that no line assigns stays as it is
+    states = [(f"{name}_new", f"{name}_old") for name in ("p", *rule.state)]
+    return [space[new] if new in space else space[old] for new, old in states]
 
 
 def tricky(p, g, m, v, t, *, lr=0.3, beta=0.9):
@@ -84,7 +114,11 @@ def tricky(p, g, m, v, t, *, lr=0.3, beta=0.9):
 tricky.__globals__.update(FUNCTIONS)
 
 
-@pytest.mark.parametrize("rule", [*RULES, tricky], ids=[*RULES, "tricky"])
+# of a matrix rule, a product of matrices looks like one of numbers
+COMPUTABLE = [name for name in RULES if RULES[name].unit != "matrix"]
+
+
+@pytest.mark.parametrize("rule", [*COMPUTABLE, tricky], ids=[*COMPUTABLE, "tricky"])
 def test_the_equations_compute_what_the_rule_computes(rule):
     rule = as_rule(rule)
     draw = np.random.default_rng(0)
@@ -118,7 +152,10 @@ def test_the_braces_of_every_box_match(rule):
     box = equations(rule)
     assert box.count("{") == box.count("}")
     assert box.count(r"\left(") == box.count(r"\right)")
-    assert len(lines(rule)) == box.count("&=") == box.count(r"\\") + 1
+    cases = box.count(r"\begin{cases}")
+    assert len(lines(rule)) == box.count("&=") == box.count("[4pt]") + 1
+    assert cases == box.count(r"\end{cases}") == box.count(r"\text{else}")
+    assert not re.search(r"\^(\{[^{}]*(\{[^{}]*\})?[^{}]*\}|\w)\^", box), "x^a^b"
 
 
 def test_the_difference_of_two_rules():
