@@ -123,14 +123,14 @@ def _sparse() -> Dataset:
 
 def _conv(seed: int) -> nn.Module:
     net = nn.Sequential(
-        nn.Conv2d(1, 6, 3, padding=1),
+        nn.Conv2d(1, 4, 3, padding=1),
         nn.ReLU(),
         nn.AvgPool2d(2),
-        nn.Conv2d(6, 12, 3, padding=1),
+        nn.Conv2d(4, 8, 3, padding=1),
         nn.ReLU(),
         nn.AvgPool2d(2),
         nn.Flatten(),
-        nn.Linear(48, 10),
+        nn.Linear(32, 10),
     )
     return nets.initialise(net, seed)
 
@@ -145,7 +145,7 @@ def _autoencoder() -> tuple[Callable, Dataset]:
     return partial(nets.mlp, (64, 32, 8, 32, 64)), few
 
 
-def _text(length: int = 6000, context: int = 8) -> Dataset:
+def _text(length: int = 4000, context: int = 8) -> Dataset:
     """The reference manual that comes with Python, its letters as 30 numbers."""
     text = "".join(pydoc_data.topics.topics[k] for k in ("assert", "binary", "class"))
     letters = " abcdefghijklmnopqrstuvwxyz.,"
@@ -210,7 +210,7 @@ TASKS = {
         lambda: (_conv, _digits(500)),
         cross_entropy,
         200,
-        32,
+        16,
         "shared weights, on digits",
     ),
     "autoencoder": Task(
@@ -220,7 +220,7 @@ TASKS = {
         lambda: (partial(Characters, letters=30), _text()),
         cross_entropy,
         300,
-        32,
+        16,
         "next character: frequent and rare classes, embeddings",
     ),
     "factorisation": Task(

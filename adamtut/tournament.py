@@ -1,6 +1,6 @@
 """The tournament: every rule, every task, the same number of trials, many seeds.
 
-    python -m adamtut.tournament [--folder DIR] [--trials 32] [--seeds 10]
+    python -m adamtut.tournament [--folder DIR] [--trials 20] [--seeds 6]
         [--engine vmap|ray] [--address ...] [--only RULE ...] [--record]
 
 Declared before any run: for each rule and task, `trials` settings are drawn at random
@@ -92,8 +92,8 @@ def draws(rule: str, trials: int, seed: int = 0) -> list[dict[str, float]]:
 def play(
     task: Task,
     entrant: Entrant,
-    trials: int = 32,
-    seeds: int = 10,
+    trials: int = 20,
+    seeds: int = 6,
     folder: str | Path | None = None,
     **options,
 ) -> dict:
@@ -238,8 +238,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--folder", type=Path, default=Path("_build/tournament"))
-    parser.add_argument("--trials", type=int, default=32)
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=6)
     parser.add_argument("--engine", choices=("vmap", "ray"), default="vmap")
     parser.add_argument("--address", help="of a Ray cluster")
     parser.add_argument("--only", nargs="+", metavar="RULE", help="these rules")
@@ -252,26 +252,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     engine = {"engine": options.engine}
     if options.address:
         engine["address"] = options.address
-    results, spent = {name: {} for name in TASKS}, options.folder / "seconds.json"
-    seconds = json.loads(spent.read_text()) if spent.exists() else {}
+    results, seconds = {name: {} for name in TASKS}, 0.0
     pairs = [(task, entrant) for task in TASKS for entrant in chosen]
     with tqdm(pairs, unit="pair") as bar:
         for task, entrant in bar:
             bar.set_postfix_str(f"{task}: {entrant.name}")
-            label, start = f"{task}, {entrant.name}", time.perf_counter()
-            folder = options.folder / label.replace(" ", "_")
+            folder = options.folder / f"{task}, {entrant.name}".replace(" ", "_")
+            start = time.process_time()
             results[task][entrant.name] = play(
                 TASKS[task], entrant, options.trials, options.seeds, folder, **engine
             )
-            if label not in seconds:
-                seconds[label] = round(time.perf_counter() - start, 2)
-                spent.write_text(json.dumps(seconds, indent=0))
-    print(f"{len(pairs)} pairs, {sum(seconds.values()):.0f} s in all sessions")
+            spent = folder / "cpu_seconds"
+            if not spent.exists():
+                spent.write_text(f"{time.process_time() - start:.2f}")
+            seconds += float(spent.read_text())
+    print(f"{len(pairs)} pairs, {seconds:.0f} s of CPU in all sessions")
     if options.record:
         about = {
             "digest": code_digest(),
             "command": " ".join(["python -m adamtut.tournament", *sys.argv[1:]]),
-            "seconds": round(sum(seconds.values())),
+            "cpu_seconds": round(seconds),
             "date": time.strftime("%Y-%m-%d"),
             "machine": f"{platform.machine()}, {torch.get_num_threads()} thread(s)",
             "python": platform.python_version(),
