@@ -706,6 +706,8 @@ def test_a_path_is_drawn_in_its_colour(play):
 
 
 def test_colours_stand_out_in_the_dark():
+    style = (bundle.HERE / "element.css").read_text(encoding="utf-8")
+    assert f":host([dark]) {{\n  --paper: {bundle.DARK};" in style
     dark = [int(bundle.DARK[k : k + 2], 16) / 255 for k in (1, 3, 5)]
     assert bundle.contrast((0, 0, 0), (1, 1, 1)) == pytest.approx(21)
     for name in RULES:

@@ -21,7 +21,7 @@ from adamtut.surfaces import SURFACES, Surface, quadratic
 
 HERE = Path(__file__).parent
 PARTS = ["simulate.js", "setting.js", "draw.js", "element.js"]
-DARK = "#14181e"  # the background of the book's dark theme
+DARK = "#121212"  # the background of the book's dark theme
 CONTRAST = 4.5  # of a line with it; WCAG asks 3 of a line, 4.5 of text
 _DASHES = {"-": [], "--": [8, 4], "-.": [8, 3, 2, 3], ":": [2, 3]}
 
