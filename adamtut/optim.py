@@ -54,12 +54,17 @@ class Optimizer(torch.optim.Optimizer):
     without gradient is left alone and its t stands still. A rule of whole models takes
     together the parameters of a group that have the same t, dtype and device.
 
+    A sparse gradient of rows (of `torch.nn.Embedding(sparse=True)`) updates these rows
+    lazily, if the rule is elementwise: other rows, their state, their decay and the
+    gradient of l2 wait until they are seen; t counts the steps of the parameter, as in
+    torch.optim.SparseAdam. This is a loop over the parameters, whatever `how` is.
+
     A rule with a point of evaluation of its own (schedule-free) needs `eval()` before
     a model is evaluated or saved, and `train()` before it is trained further.
 
     Raises ValueError, TypeError: unknown rule, how or hyperparameter, a value out of
-    range, no parameters, complex parameters, sparse gradients (before anything is
-    updated), and a state_dict of another rule or other shapes (before anything is
+    range, no parameters, complex parameters, other sparse gradients (before anything
+    is updated), and a state_dict of another rule or other shapes (before anything is
     loaded). RuntimeError: a step between `eval()` and `train()`.
     """
 
@@ -134,20 +139,19 @@ class Optimizer(torch.optim.Optimizer):
             (group, [p for p in group["params"] if p.grad is not None])
             for group in self.param_groups
         ]
-        for _, params in groups:
+        for group, params in groups:
             for p in params:
-                if p.grad.layout != torch.strided:
-                    raise TypeError(
-                        f"the gradient of a parameter of shape {tuple(p.shape)} has "
-                        f"layout {p.grad.layout}; allowed: dense (torch.strided)"
-                    )
+                _check_layout(self._rules[group["rule"]], p)
         for group, params in groups:
             for bucket in self._buckets(group, params):
-                self._update(group, bucket)
+                if bucket[0].grad.layout == torch.strided:
+                    self._update(group, bucket)
+                else:
+                    self._update_rows(group, bucket)
         return loss
 
     def _buckets(self, group: dict, params: list) -> list[list]:
-        """Parameters of the same t (which is counted up), device and dtype."""
+        """Parameters of the same t (which is counted up), device, dtype and layout."""
         rule = self._rules[group["rule"]]
         buckets = {}
         for p in params:
@@ -157,7 +161,8 @@ class Optimizer(torch.optim.Optimizer):
                 for name in rule.state:
                     state[name] = start(rule, name, p)
             state["t"] += 1
-            buckets.setdefault((state["t"], p.device, p.dtype), []).append(p)
+            kind = (state["t"], p.device, p.dtype, p.grad.layout)
+            buckets.setdefault(kind, []).append(p)
         return list(buckets.values())
 
     def _update(self, group: dict, params: list) -> None:
@@ -188,6 +193,20 @@ class Optimizer(torch.optim.Optimizer):
             self._compiled[rule](rule, lists, t, l2, maximize, hyper)
         if rule.unit == "model":
             spread(rule, lists, parts)
+
+    def _update_rows(self, group: dict, params: list) -> None:
+        """The rule on those rows of each parameter that its sparse gradient holds."""
+        rule = self._rules[group["rule"]]
+        hyper = {name: group[name] for name in rule.defaults}
+        for p in params:
+            g, state = p.grad.coalesce(), self.state[p]
+            (rows,) = g.indices()
+            whole = [p, *(state[name] for name in rule.state)]
+            old_p, *old_state = (x[rows] for x in whole)
+            part = [old_p, g.values(), *old_state]
+            apply(rule, part, state["t"], group["l2"], group["maximize"], hyper)
+            for x, new in zip(whole, [part[0], *part[2:]], strict=True):
+                x.index_copy_(0, rows, new)
 
     @torch.no_grad()
     def eval(self) -> None:
@@ -274,6 +293,21 @@ def _check_group(rule: Callable, group: dict) -> None:
             )
     if not isinstance(group["maximize"], bool):
         raise TypeError(f"maximize is {group['maximize']!r}; allowed: True or False")
+
+
+def _check_layout(rule: Callable, p: torch.Tensor) -> None:
+    """Refuse a gradient that is neither dense nor, for an elementwise rule, of rows."""
+    allowed = "dense (torch.strided)"
+    if rule.unit == "number" and all(has_shape_of_p(rule, x) for x in rule.state):
+        allowed += ", or torch.sparse_coo with one sparse dimension"
+        if p.grad.layout == torch.sparse_coo and p.grad.sparse_dim() == 1:
+            return
+    if p.grad.layout != torch.strided:
+        dims = f" of {p.grad.sparse_dim()} dimensions" if p.grad.is_sparse else ""
+        raise TypeError(
+            f"the gradient of a parameter of shape {tuple(p.shape)} has layout "
+            f"{p.grad.layout}{dims}; allowed with rule {rule.__name__}: {allowed}"
+        )
 
 
 def _check_params(params: list) -> None:

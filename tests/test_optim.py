@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
-from adamtut.optim import HOW, Optimizer
+from adamtut.optim import HOW, Optimizer, start
 from adamtut.rules import RULES
 
 torch.set_num_threads(1)
@@ -631,12 +631,15 @@ def test_a_refused_group_is_not_added(group):
 
 @pytest.mark.parametrize("name", RULES)
 def test_a_sparse_gradient_is_refused_before_anything_moves(name, how):
-    a, b = parameters((3,), (4,))
+    a, b = parameters((3,), (4, 2))
     optimizer = Optimizer([{"params": [a]}, {"params": [b]}], name, how)
     give([a, b], 0)
-    b.grad = b.grad.to_sparse()
+    b.grad = b.grad.to_sparse()  # of numbers; rows are in test_sparse
     before = values(optimizer)
-    text = r"shape \(4,\) has layout torch.sparse_coo; allowed: dense"
+    text = (
+        r"shape \(4, 2\) has layout torch.sparse_coo of 2 dimensions; "
+        f"allowed with rule {name}: dense"
+    )
     with pytest.raises(TypeError, match=text):
         optimizer.step()
     assert_same(values(optimizer), before)
@@ -685,7 +688,8 @@ def test_any_shape_and_dtype(rule, how, shapes, dtype):
         assert p.shape == shape and p.dtype == dtype and p.isfinite().all()
         for name in RULES[rule].state:
             state = optimizer.state[p][name]
-            assert state.shape == shape and state.dtype == dtype
+            assert state.shape == start(RULES[rule], name, p).shape
+            assert state.dtype == dtype
 
 
 # Against torch ---------------------------------------------------------------
