@@ -29,17 +29,28 @@ def rounded(x, dtype):
     return torch.tensor(x, dtype=dtype).double().numpy()
 
 
+def start_of(rule):
+    """Half of the parameters start at 0; all of Prodigy's.
+
+    It subtracts p from its start, of which float32 keeps few digits beside a start near
+    1. So 40 steps at lr 10 end 1.2 % off the float64 path, with the authors' package as
+    with ours.
+    """
+    start = starts(gradients().shape[1])
+    return 0 * start if rule == "prodigy" else start
+
+
 def torch_path(rule, how, dtype=torch.float64, steps=40, **hyper):
     g = gradients()
     make = lambda params: Optimizer(params, rule, how, **hyper)  # noqa: E731
-    return path(make, starts(g.shape[1]), g[:steps], dtype)
+    return path(make, start_of(rule), g[:steps], dtype)
 
 
 @pytest.mark.parametrize("dtype", RTOL, ids=str)
 @pytest.mark.parametrize("rule", RULES)
 def test_every_path_is_that_of_numpy(rule, how, dtype):
     g = rounded(gradients(), dtype)
-    start = rounded(starts(g.shape[1]), dtype)
+    start = rounded(start_of(rule), dtype)
     for lr in LRS:
         expected = walk(rule, g, start, lr=lr)
         found = torch_path(rule, how, dtype, lr=lr)
