@@ -80,6 +80,134 @@ _MUTANTS = {
         "old step not remembered": [("d = rho * d + ", "d = ")],
         "lr inside the step": [("* g\n", "* g * lr\n"), ("lr * delta", "delta")],
     },
+    "adamax": {
+        "u corrected": [("m_hat / u", "m_hat / (u / (1 - beta2**t))")],
+        "Keras: eps beside u": [
+            ("abs(g) + eps", "abs(g)"),
+            ("m_hat / u", "m_hat / (u + eps)"),
+        ],
+        "u forgets at once": [("beta2 * u", "0 * u")],
+        "u never forgets": [("beta2 * u", "u")],
+    },
+    "nadam": {
+        "Keras: momentum warms up 250 times faster": [
+            ("t * momentum_decay", "t"),
+            ("(t + 1) * momentum_decay", "(t + 1)"),
+        ],
+        "next mu from t": [("(t + 1) *", "t *")],
+        "g not corrected": [("g / c", "g")],
+        "product of the next mu in c": [("c = 1 - mu *", "c = 1 - mu_next *")],
+        "paper: v_hat times beta2": [("v / (", "beta2 * v / (")],
+    },
+    "radam": {
+        "no rectification": [("sqrt(now / end) * ", "")],
+        "root forgotten": [("sqrt(now / end)", "now / end")],
+        "Adam until rho is reached": [("scaled, m_hat)", "scaled, scaled)")],
+        "threshold on t": [("where(rho > threshold, scaled", "where(t > 5, scaled")],
+        "rho one step late": [("2 * t * beta2**t", "2 * (t - 1) * beta2**t")],
+    },
+    "yogi": {
+        "sign the wrong way round": [("sign(v - g**2)", "sign(g**2 - v)")],
+        "sign of v - g": [("sign(v - g**2)", "sign(v - g)")],
+        "Adam's v": [("sign(v - g**2) * g**2", "(v - g**2)")],
+        "v started at g**2": [("v = v", "v = where(t > 1, v, g**2)")],
+    },
+    "adabelief": {
+        "surprise before m learns": [
+            (
+                "m = beta1 * m + (1 - beta1) * g\n",
+                "m_new = beta1 * m + (1 - beta1) * g\n",
+            ),
+            ("m_hat = m ", "m_hat = m_new "),
+            ("return p, m,", "return p, m_new,"),
+        ],
+        "eps not in v": [("** 2 + eps", "** 2")],
+        "eps not beside the root": [("sqrt(v_hat) + eps", "sqrt(v_hat)")],
+        "squares subtracted": [("(g - m) ** 2", "abs(g**2 - m**2)")],
+    },
+    "adabound": {
+        "bounds swapped": [
+            ("1 - 1 / (", "1 + 1 / ("),
+            ("1 + 1 / ((1 - beta2) * t))", "1)"),
+        ],
+        "step clipped, not the rate": [
+            (
+                "minimum(maximum(rate, low), high) * m",
+                "minimum(maximum(rate * m, low), high)",
+            )
+        ],
+        "eps after the correction": [("+ eps", "+ eps * sqrt(1 - beta2**t)")],
+        "m corrected twice": [("high) * m", "high) * m / (1 - beta1**t)")],
+        "lower bound one step late": [("t + 1)", "(t - 1) + 1)")],
+    },
+    "adan": {
+        "first difference is g": [("where(t > 1, g - g_old, 0)", "g - g_old")],
+        "optax: 1 - beta2 for beta2": [("+ beta2 * ", "+ (1 - beta2) * ")],
+        "v of g alone": [("(g + beta2 * change)", "g")],
+        "sign of the difference": [("g - g_old", "g_old - g")],
+        "decay as in AdamW": [
+            (") / (1 + lr * weight_decay)", ") * (1 - lr * weight_decay)")
+        ],
+        "old g never replaced": [("g_old = g\n", "g_old = where(t > 1, g_old, g)\n")],
+    },
+    "adopt": {
+        "v before it divides": [
+            (
+                "u = ",
+                "v_new = where(t > 1, beta2 * v + (1 - beta2) * g**2, g**2)\n    u = ",
+            ),
+            ("sqrt(v)", "sqrt(v_new)"),
+        ],
+        "v starts at 0": [
+            (
+                "where(t > 1, beta2 * v + (1 - beta2) * g**2, g**2)",
+                "beta2 * v + (1 - beta2) * g**2",
+            )
+        ],
+        "not clipped": [("clip = (t - 1) ** 0.25", "clip = where(t > 1, 1e300, 0.0)")],
+        "pytorch_optimizer: clips one step ahead": [
+            ("(t - 1) ** 0.25", "where(t > 1, t**0.25, 0.0)")
+        ],
+        "eps added": [("maximum(sqrt(v), eps)", "(sqrt(v) + eps)")],
+        "m corrected": [("lr * m", "lr * m / (1 - beta1**t)")],
+    },
+    "ademamix": {
+        "slow average corrected": [
+            ("alpha * m_slow", "alpha * m_slow / (1 - beta3**t)")
+        ],
+        "fast average not corrected": [("m / (1 - beta1**t)", "m")],
+        "a mean, not a sum": [("m_hat = m /", "m_hat = (1 - alpha) * m /")],
+        "slow average of the fast one": [("(1 - beta3) * g", "(1 - beta3) * m")],
+    },
+    "cautious": {
+        "author's foreach: nothing masked": [
+            ("sign(m) * sign(g)", "sign(m) * sign(m)")
+        ],
+        "not scaled": [("mask / maximum(mean(mask), 1e-3)", "mask")],
+        "mask the wrong way round": [("maximum(sign(m)", "maximum(-sign(m)")],
+        "zeros pass": [
+            ("maximum(sign(m) * sign(g), 0)", "minimum(sign(m) * sign(g) + 1, 1)")
+        ],
+        "decay masked": [("u + weight_decay * p", "u + mask * weight_decay * p")],
+    },
+    "grams": {
+        "sign of m": [("sign(g)", "sign(m)")],
+        "sign of g, size of g": [("abs(m_hat)", "abs(g)")],
+        "m not corrected": [("abs(m_hat)", "abs(m)")],
+        "decay in the size": [
+            ("abs(m_hat) /", "abs(m_hat + weight_decay * p) /"),
+            (" + weight_decay * p)\n    return", ")\n    return"),
+        ],
+    },
+    "mars": {
+        "old g never stored": [("g_old = g\n", "g_old = 0 * g\n")],
+        "old g is the corrected one": [("g_old = g\n", "g_old = c\n")],
+        "clipped always": [("maximum(norm(guess), 1)", "norm(guess)")],
+        "not clipped": [("guess / maximum(norm(guess), 1)", "guess")],
+        "gamma alone": [("gamma * beta1 / (1 - beta1)", "gamma")],
+        "timm: no first difference": [("(g - g_old)", "where(t > 1, g - g_old, 0)")],
+        "v of g": [("c**2", "g**2")],
+    },
     "d_adaptation": {
         "s after the step in the product": [
             ("g * s / ", "g * (s + (1 - beta2**0.5) * lr * d_old * g) / ")

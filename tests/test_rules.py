@@ -12,9 +12,9 @@ import optax
 import pytest
 import torch
 from mutants import MUTANTS, mutate, plain
-from oracles import ROWS
+from oracles import ROWS, cousins
 from oracles.classic import torch_momentum, torch_rmsprop_centered
-from replay import assert_same_path, check, gradients, path, starts
+from replay import TENSORS, assert_same_path, check, gradients, path, starts
 
 import adamtut
 from adamtut import ops, rules
@@ -114,14 +114,16 @@ ELSEWHERE = {
         ),
     ),
 }
+ELSEWHERE |= cousins.ELSEWHERE
 
 
 @pytest.mark.parametrize("rule, edits, theirs", ELSEWHERE.values(), ids=ELSEWHERE)
 def test_others_differ_as_the_docstrings_say(rule, edits, theirs):
-    hyper = {"lr": 0.1, "eps": 1e-3}
-    check(mutate(rule, edits), hyper, theirs, gradients())
+    given = {"lr": 0.1, "eps": 1e-3}, theirs, gradients()
+    shapes = None if RULES[rule].unit == "number" else TENSORS
+    check(mutate(rule, edits), *given, shapes=shapes)
     with pytest.raises(AssertionError, match="parameters differ"):
-        check(rule, hyper, theirs, gradients())
+        check(rule, *given, shapes=shapes)
 
 
 # The form of a rule
@@ -230,7 +232,13 @@ BAD = {
     "beta": [1.0, -0.1, 1.5, np.nan],
     "beta1": [1.0, -0.1, 1.5, np.nan, None],
     "beta2": [1.0, -0.1, 1.5, np.nan, torch.tensor(1.0), torch.tensor([0.5, 2.0])],
+    "beta3": [1.0, -0.1, 1.5, np.nan],
     "rho": [1.0, -0.1, 1.5, np.nan],
+    "final_lr": [-0.1, np.inf, np.nan],
+    "momentum_decay": [-4e-3, np.inf, np.nan],
+    "alpha": [-5.0, np.inf, np.nan],
+    "gamma": [-0.025, np.inf, np.nan],
+    "threshold": [3.9, -5.0, np.inf, np.nan],
     "d0": [0.0, -1e-6, np.inf, np.nan],
     "warmup_steps": [-1, np.inf, np.nan],
 }
@@ -251,7 +259,7 @@ def test_a_bad_value_is_named(name, value):
             check_hyper(r, {name: value})
         text = str(error.value)
         assert text.startswith(f"{name} of {r.__name__} is {value!r}; allowed: ")
-        assert re.search(r"a number|0 <=? \w+ < (1|inf)$", text)
+        assert re.search(r"a number|[04] <=? \w+ < (1|inf)$", text)
         with pytest.raises(type(error.value), match=re.escape(text)):
             walk(r, np.ones(3), 0.0, **{name: value})
         p = torch.nn.Parameter(torch.zeros(2))

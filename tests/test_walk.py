@@ -50,7 +50,9 @@ def test_many_walks_are_as_many_single_ones(rule):
     starts = np.array([0.0, 1.0, -2.0, 3.0, 0.0, 0.5])[:size].reshape(own)
     # each hyperparameter varies along an axis of its own, before those of p
     grid = {
-        name: np.array([0.5 * value, value]).reshape(2, *[1] * (i + len(own)))
+        name: np.array([value, (2 if name == "threshold" else 0.5) * value]).reshape(
+            2, *[1] * (i + len(own))
+        )
         for i, (name, value) in enumerate(RULES[rule].defaults.items())
     }
     many = walk(rule, g, starts, **grid)
