@@ -15,7 +15,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book serve test execute tidy colab chapter clean
+.PHONY: help setup book serve test execute tidy pdf colab chapter clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -44,6 +44,9 @@ execute: $(READY)  ## run the notebooks whose code changed and store their outpu
 tidy: $(READY)  ## bring code and notebooks into their one form
 	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --fix --quiet .
 	@$(BIN)/python -m tools.tidy
+
+pdf: book  ## the whole book as one PDF, _build/pdf/adam-step-by-step.pdf
+	@$(BIN)/python -m tools.pdf
 
 colab: $(READY)  ## copies of the chapters that run without this repository, in _build/colab
 	@$(BIN)/python -m tools.colab $(COLABFLAGS)

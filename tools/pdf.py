@@ -1,6 +1,6 @@
 """The whole book as one PDF, printed by the system's chromium.
 
-    python -m tools.pdf [--html FOLDER] [--out FILE]
+    python -m tools.pdf [--html FOLDER] [--toc FILE] [--out FILE]
 
 Joins the pages that `make book` built into one, in the order of _toc.yml: title page,
 contents with page numbers, the chapters, and the solutions of all exercises at the end.
@@ -27,6 +27,7 @@ from pypdf import PdfReader
 from tools import tidy
 
 HTML = tidy.ROOT / "_build" / "html"
+TOC = tidy.ROOT / "_toc.yml"
 OUT = tidy.ROOT / "_build" / "pdf" / "adam-step-by-step.pdf"
 STYLE = Path(__file__).with_name("pdf.css")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--allow-file-access-from-files"]
@@ -48,8 +49,10 @@ _FIT = """() => {
   }
 }"""
 _TOO_WIDE = """() => [...document.querySelectorAll('body *')]
-  .filter(x => !x.closest('mjx-assistive-mml, .page') &&
-               x.getBoundingClientRect().right > document.body.clientWidth + 1)
+  .filter(x => {
+    const box = x.getBoundingClientRect(), wide = document.body.clientWidth;
+    return box.width && (box.left < -1 || box.right > wide + 1);
+  })
   .map(x => `${x.closest('section.chapter')?.id}: ${x.textContent.slice(0, 60)}`)"""
 _NUMBER = """pages => {
   for (const place of document.querySelectorAll('a.page'))
@@ -60,18 +63,18 @@ _NUMBER = """pages => {
 class Book:
     """The pages of a built book, joined into one page that prints well."""
 
-    def __init__(self, folder: Path, root: Path = tidy.ROOT):
+    def __init__(self, folder: Path, toc: Path):
         self.folder = folder
-        config = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
-        project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
-        self.title, self.author = config["title"], config["author"]
-        self.year, self.url = config["copyright"], config["repository"]["url"]
+        read = yaml.safe_load((tidy.ROOT / "_config.yml").read_text(encoding="utf-8"))
+        self.title, self.author = read["title"], read["author"]
+        self.year, self.url = read["copyright"], read["repository"]["url"]
+        project = tomllib.loads((tidy.ROOT / "pyproject.toml").read_text("utf-8"))
         self.version = project["project"]["version"]
-        toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
-        self.root = toc["root"]
+        listed = yaml.safe_load(toc.read_text(encoding="utf-8"))
+        self.root = listed["root"]
         self.parts = [
             (part["caption"], [chapter["file"] for chapter in part["chapters"]])
-            for part in toc["parts"]
+            for part in listed["parts"]
         ]
         self.names = [self.root, *(name for _, names in self.parts for name in names)]
         self.pages = {name: self._page(name) for name in self.names}
@@ -88,7 +91,7 @@ class Book:
         soup = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
         page = soup.find("article")
         for useless in page.select(
-            "a.headerlink, details.above-input, .toctree-wrapper, script, noscript"
+            "a.headerlink, details.above-input, .backrefs, .toctree-wrapper, script"
         ):
             useless.decompose()
         for plain in page.select(_PLAIN):
@@ -307,10 +310,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.pdf", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--html", type=Path, default=HTML, help="the built book")
+    parser.add_argument("--toc", type=Path, default=TOC, help="its table of contents")
     parser.add_argument("--out", type=Path, default=OUT, help="the PDF to write")
     options = parser.parse_args(arguments)
     try:
-        pdf = print_pdf(Book(options.html.resolve()))
+        pdf = print_pdf(Book(options.html.resolve(), options.toc))
         options.out.parent.mkdir(parents=True, exist_ok=True)
         new = options.out.with_suffix(".new")
         new.write_bytes(pdf)
