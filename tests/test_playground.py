@@ -628,6 +628,30 @@ def test_table_and_what_is_read_aloud(play):
     assert page.evaluate("window.heard") == 1, "it speaks while the reader moves"
 
 
+def test_a_run_that_diverges_is_called_so(play):
+    runs = [{"rule": "sgd", "lr": 0.03}, {"rule": "momentum", "lr": 5}]
+    page = play({"surface": "ravine", "steps": 1000, "runs": runs})
+    rest(page)
+    assert [row(page, i)[0] for i in (0, 1)] == ["1 sgd", "2 momentum, diverged"]
+    page.get_by_role("status").filter(has_text="momentum: diverged.").wait_for()
+    # and does not press the other flat: its line still fills the chart
+    drawn = """() => {
+      const canvas = document.querySelector('adam-playground').shadowRoot
+        .querySelectorAll('figure canvas')[1];
+      const { width, height } = canvas;
+      const { data } = canvas.getContext('2d').getImageData(0, 0, width, height);
+      const lines = new Set();
+      for (let i = 0; i < data.length; i += 4) {
+        if (data[i] === 110 && data[i + 1] === 110 && data[i + 3] === 255) {
+          lines.add(Math.floor(i / 4 / width));
+        }
+      }
+      return lines.size / height;
+    }"""
+    assert plots.LOOK["sgd"][0] == "#6E6E6E"
+    assert page.evaluate(drawn) > 0.5
+
+
 def test_play_pause_scrub(play):
     page = play({"steps": 60})
     assert get(page, "step") == 60, "the whole path is there at first"

@@ -142,7 +142,8 @@ function drawPaths(canvas, surface, paths, looks, shown, theme) {
 }
 
 /* How a chart shows values: in decades, or, for values of both signs, by asinh.
-   Reads all rows once; `start` is their common first value, or nan. */
+   `start` is a value of the beginning: a run that diverges must not press the others
+   flat, so that the chart ends two decades above it. */
 function chartScale(rows, start, decades) {
   const to = decades ? (v) => (v > 0 ? Math.log10(v) : NaN) : Math.asinh;
   let [least, most] = [Infinity, -Infinity];
@@ -155,7 +156,6 @@ function chartScale(rows, start, decades) {
     }
   }
   if (least > most) [least, most] = [-1, 0];
-  // a run that diverges must not press the others flat
   if (decades && Number.isFinite(to(start))) most = Math.min(most, to(start) + 2);
   if (!decades) [least, most] = [Math.max(least, -9), Math.min(most, 9)];
   if (decades) least = Math.max(least, most - 16);

@@ -584,9 +584,10 @@ class AdamPlayground extends HTMLElement {
       ? "f, which is 0 at the minimum" : "f above its minimum";
     const lossRows = this.paths.map(({ f }) => (bounded ? f.map((v) => v - surface.lowest) : f));
     const ratioRows = this.paths.map(({ ratio }) => ratio);
+    const firstSteps = Math.max(...ratioRows.map((row) => row[1]).filter(Number.isFinite));
     this.#charts = [
       { rows: lossRows, ...chartScale(lossRows, lossRows[0][0], bounded) },
-      { rows: ratioRows, ...chartScale(ratioRows, NaN, true) },
+      { rows: ratioRows, ...chartScale(ratioRows, firstSteps, true) },
     ];
     const names = setting.runs.map(nameOf).join("; ");
     const see = "The values are in the table below.";
@@ -618,7 +619,8 @@ class AdamPlayground extends HTMLElement {
     }
     runs.forEach((run, i) => {
       const { x, y, f, ratio } = this.paths[i];
-      const cells = [`${i + 1} ${nameOf(run)}`, ...[x, y, f, ratio].map((row) => show(row[t]))];
+      const lost = Number.isFinite(f[t]) ? "" : ", diverged";
+      const cells = [`${i + 1} ${nameOf(run)}${lost}`, ...[x, y, f, ratio].map((row) => show(row[t]))];
       cells.forEach((text, k) => {
         const cell = values.rows[i].cells[k];
         if (cell.textContent !== text) cell.textContent = text;
@@ -630,8 +632,10 @@ class AdamPlayground extends HTMLElement {
 
   #speak() {
     const t = this.#shown;
-    const values = this.#setting.runs.map(
-      (run, i) => `${nameOf(run)}: f ${show(this.paths[i].f[t])}`);
+    const values = this.#setting.runs.map((run, i) => {
+      const f = this.paths[i].f[t];
+      return `${nameOf(run)}: ${Number.isFinite(f) ? `f ${show(f)}` : "diverged"}`;
+    });
     this.#parts.spoken.textContent = `After step ${t}: ${values.join("; ")}.`;
   }
 }
