@@ -529,6 +529,12 @@ def test_sliders_and_fields(play):
     assert get(page, "setting.runs[0].beta2") == 0.99
     page.get_by_role("slider", name="beta1 of rule 1").fill("0")
     assert get(page, "setting.runs[0].beta1") == 0
+    memory = page.get_by_role("textbox", name="beta2", exact=True)
+    memory.fill("0.9999")
+    memory.press("Enter")
+    rest(page)
+    position = page.get_by_role("slider", name="beta2 of rule 1").input_value()
+    assert float(position) == pytest.approx(4, abs=0.02)
     page.get_by_role("slider", name="eps of rule 1").fill("-4")
     assert get(page, "setting.runs[0].eps") == 1e-4
     field = page.get_by_role("textbox", name="lr", exact=True)
