@@ -34,6 +34,14 @@ def gradients(steps: int = 40, seed: int = 0) -> np.ndarray:
     return g
 
 
+def mild_gradients(steps: int = 40, seed: int = 0) -> np.ndarray:
+    """Standard normal gradients of 42 parameters, for rules that must not see others.
+
+    A matrix of numbers from 1e-12 to 1e3 has eigenvalues that are rounding errors.
+    """
+    return np.random.default_rng(seed).normal(size=(steps, 42))
+
+
 def starts(parameters: int, seed: int = 1) -> np.ndarray:
     """Half the parameters start at 0, where every digit is an update; half do not."""
     start = np.random.default_rng(seed).normal(size=parameters)

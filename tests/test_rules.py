@@ -12,14 +12,24 @@ import optax
 import pytest
 import torch
 from mutants import MUTANTS, mutate, plain
-from oracles import ROWS, cousins
+from oracles import ROWS, cousins, large_batch, memory, sign_and_matrix
 from oracles.classic import torch_momentum, torch_rmsprop_centered
-from replay import TENSORS, assert_same_path, check, gradients, path, starts
+from replay import (
+    TENSORS,
+    assert_same_path,
+    check,
+    gradients,
+    mild_gradients,
+    path,
+    starts,
+)
 
 import adamtut
 from adamtut import ops, rules
+from adamtut.column import Column
 from adamtut.optim import Optimizer
 from adamtut.rules import RULES, as_rule, check_hyper, rule
+from adamtut.rules.form import start_shape
 from adamtut.tensor_list import TensorList
 from adamtut.walk import walk
 
@@ -126,6 +136,27 @@ def test_others_differ_as_the_docstrings_say(rule, edits, theirs):
         check(rule, *given, shapes=shapes)
 
 
+EDITED = memory.ELSEWHERE | large_batch.ELSEWHERE
+
+
+@pytest.mark.parametrize("edits, row", EDITED.values(), ids=EDITED)
+def test_others_differ_by_an_edit(edits, row):
+    row.check(mutate(row.rule, edits))
+    with pytest.raises(AssertionError, match="parameters differ"):
+        row.check()
+
+
+def test_torch_muon_rounds_to_bfloat16():
+    """Its directions are ours to a few percent, not closer."""
+    g, shapes = mild_gradients(), sign_and_matrix.MATRICES
+    make = lambda params: Optimizer(params, "muon")  # noqa: E731
+    mine = path(make, starts(42), g, shapes=shapes)
+    theirs = path(sign_and_matrix.torch_muon(exact=False), starts(42), g, shapes=shapes)
+    apart = np.linalg.norm(np.diff(mine - theirs, axis=0), axis=1)
+    step = np.linalg.norm(np.diff(theirs, axis=0), axis=1)
+    assert 1e-3 < np.median(apart / step) < 0.05, np.median(apart / step)
+
+
 # The form of a rule
 
 
@@ -155,9 +186,13 @@ def test_docstrings_name_source_and_state(name):
     words = re.search(r"State: (\d+) floats?( and (\d) numbers?)?", text)
     shapes = [rule.starts.get(x, "p") for x in rule.state]
     assert words, "no State: ... floats"
-    if {*shapes} <= {"p", "number"}:  # of other shapes, it says m, n
+    if {*shapes} <= {"p", "number"}:
         assert int(words[1]) == shapes.count("p")
         assert int(words[3] or 0) == shapes.count("number")
+    else:
+        terms = r"([mn* \d+]+)\snumbers for m rows and n columns"
+        count = eval(re.search(terms, text)[1], {"m": 3, "n": 5})
+        assert count == sum(np.prod(start_shape(rule, x, (3, 5))) for x in rule.state)
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -239,6 +274,15 @@ BAD = {
     "alpha": [-5.0, np.inf, np.nan],
     "gamma": [-0.025, np.inf, np.nan],
     "threshold": [3.9, -5.0, np.inf, np.nan],
+    "eps1": [-1e-30, np.inf, np.nan],
+    "eps2": [-1e-3, np.inf, np.nan],
+    "decay": [-0.8, np.inf, np.nan],
+    "clip": [0.0, -1.0, np.inf, np.nan],
+    "trust": [-1e-3, np.inf, np.nan],
+    "nesterov": [0.5, 2, True, np.nan],
+    "floor": [-1.0, np.inf, np.nan],
+    "rms": [-0.2, np.inf, np.nan],
+    "every": [0, 0.5, np.inf, np.nan],
     "d0": [0.0, -1e-6, np.inf, np.nan],
     "warmup_steps": [-1, np.inf, np.nan],
 }
@@ -259,7 +303,7 @@ def test_a_bad_value_is_named(name, value):
             check_hyper(r, {name: value})
         text = str(error.value)
         assert text.startswith(f"{name} of {r.__name__} is {value!r}; allowed: ")
-        assert re.search(r"a number|[04] <=? \w+ < (1|inf)$", text)
+        assert re.search(r"a number|0 or 1|[014] <=? \w+ < (1|inf)$", text)
         with pytest.raises(type(error.value), match=re.escape(text)):
             walk(r, np.ones(3), 0.0, **{name: value})
         p = torch.nn.Parameter(torch.zeros(2))
@@ -316,12 +360,16 @@ MATRIX_OPS = {
     "matrix_norm": [[26.25**0.5]],
     "transpose": [[3.0, 4.0, 0.0], [0.0, -1.0, 0.5]],
     "aspect": 1.5,
+    "longer": 3,
 }
+# linear algebra, with tests of its own below
+ALGEBRA = {"newton_schulz", "symmetric_power", "eigenbasis", "reordered"}
 
 
 def test_every_op_is_tested():
     functions = {k for k, v in vars(ops).items() if inspect.isfunction(v)}
-    assert {x for x in functions if x[0] != "_"} == OPS.keys() | MATRIX_OPS.keys()
+    tables = OPS.keys() | MATRIX_OPS.keys() | ALGEBRA
+    assert {x for x in functions if x[0] != "_"} == tables
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -345,13 +393,109 @@ def test_ops_of_a_matrix(name, result):
     op, tensor = getattr(ops, name), torch.tensor(MATRIX)
     two = TensorList([tensor, 2 * tensor])
     runs = np.stack([MATRIX, 2 * MATRIX])  # leading axes are independent
-    factor = 1 if name == "aspect" else 2
+    number = name in ("aspect", "longer")
+    factor = 1 if number else 2
     np.testing.assert_allclose(op(MATRIX), result)
     np.testing.assert_allclose(op(tensor), result)
     np.testing.assert_allclose(op(two).tensors[1], factor * np.array(result))
-    if name != "aspect":
+    if not number:
         np.testing.assert_allclose(op(runs)[1], 2 * np.array(result))
         np.testing.assert_allclose(op(torch.tensor(runs))[1], 2 * np.array(result))
+
+
+def each_kind(op, *matrices):
+    """The results of an op of two matrices each: of arrays, of tensors and of lists.
+
+    The second one of each is upside down, a run of its own in a leading axis.
+    """
+    stacks = [np.stack([x, x[::-1, ::-1]]) for x in matrices]
+    tensors = [torch.tensor(x) for x in stacks]
+    lists = [TensorList(list(x)) for x in tensors]
+    yield op(*stacks)
+    yield op(*tensors).numpy()
+    yield torch.stack(op(*lists).tensors).numpy()
+    yield np.stack([op(*(x[i] for x in stacks)) for i in range(2)])
+
+
+WIDE = np.random.default_rng(3).normal(size=(4, 6))
+PSD = WIDE @ WIDE.T
+
+
+@pytest.mark.parametrize("x", [WIDE, WIDE.T], ids=["wide", "tall"])
+def test_newton_schulz_maps_singular_values(x):
+    u, s, vh = np.linalg.svd(x, full_matrices=False)
+    s = s / np.linalg.norm(x)
+    for _ in range(5):
+        s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
+    assert 0.6 < s.min() and s.max() < 1.2
+    for found in each_kind(ops.newton_schulz, x):
+        np.testing.assert_allclose(found[0], (u * s) @ vh, rtol=1e-12)
+        np.testing.assert_allclose(found[1], ((u * s) @ vh)[::-1, ::-1], rtol=1e-12)
+
+
+def test_the_power_of_a_symmetric_matrix():
+    shifted = PSD + 0.1 * np.eye(4)
+    for found in each_kind(lambda x: ops.symmetric_power(x, -0.25, 0.1), PSD):
+        fourth = np.linalg.matrix_power(found[0], 4)
+        np.testing.assert_allclose(fourth @ shifted, np.eye(4), atol=1e-12)
+        np.testing.assert_allclose(found[1], found[0][::-1, ::-1], atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_what_is_not_finite_stays_with_its_matrix():
+    bad = PSD.copy()
+    bad[1, 2] = np.inf
+    for both in (np.stack([PSD, bad]), torch.tensor(np.stack([PSD, bad]))):
+        for found in (
+            ops.symmetric_power(both, -0.25, 0.1),
+            ops.eigenbasis(both, both, 1, 10),
+        ):
+            good, wrong = np.asarray(found)
+            assert np.isfinite(good).all() and np.isnan(wrong).all()
+
+
+def diagonal(q, x):
+    return np.diagonal(np.swapaxes(q, -2, -1) @ x @ q, axis1=-2, axis2=-1)
+
+
+def test_a_basis_starts_with_the_eigenvectors_and_turns_when_it_is_due():
+    q = np.linalg.qr(WIDE[:, :4])[0]
+    values = np.linalg.eigvalsh(PSD)[::-1]
+    for found in each_kind(lambda x, q: ops.eigenbasis(x, q, 1, 3), PSD, q):
+        np.testing.assert_allclose(diagonal(found[0], PSD), values)
+        np.testing.assert_allclose(
+            np.swapaxes(found, -2, -1) @ found, [np.eye(4)] * 2, atol=1e-12
+        )
+    order = np.argsort(-diagonal(q, PSD))
+    assert list(order) != [0, 1, 2, 3]
+    expected = np.linalg.qr(PSD @ q[:, order])[0]
+    for t in range(2, 9):
+        op = lambda x, q: ops.eigenbasis(x, q, t, 3)  # noqa: B023, E731
+        for found in each_kind(op, PSD, q):
+            np.testing.assert_allclose(found[0], expected if t in (4, 7) else q)
+    for _ in range(200):
+        q = ops.eigenbasis(PSD, q, 2, 1)
+    np.testing.assert_allclose(diagonal(q, PSD), values)  # where it goes
+
+
+def test_v_is_reordered_with_the_bases():
+    v = np.arange(16.0).reshape(4, 4)
+    one, two = np.diag([1.0, 4.0, 3.0, 2.0]), np.diag([2.0, 1.0, 3.0, 4.0])
+    given = v, one, np.eye(4), two, np.eye(4)
+    op = lambda *x: ops.reordered(*x, 3, 2)  # noqa: E731
+    for found in each_kind(op, *given):
+        np.testing.assert_array_equal(found[0], v[[1, 2, 3, 0]][:, [3, 2, 0, 1]])
+    np.testing.assert_array_equal(ops.reordered(*given, 2, 2), v)
+    np.testing.assert_array_equal(ops.reordered(*given, 1, 1), v)
+
+
+def test_a_basis_may_turn_at_another_rate_in_each_run():
+    x, q = np.stack([PSD, PSD]), np.stack([np.linalg.qr(WIDE[:, :4])[0]] * 2)
+    rates = np.array([2.0, 3.0])[:, None, None]
+    for every, kind in ((rates, np.array), (Column(torch.tensor(rates)), torch.tensor)):
+        found = np.asarray(ops.eigenbasis(kind(x), kind(q), 3, every))
+        np.testing.assert_array_equal(found[1], q[1])
+        np.testing.assert_allclose(found[0], ops.eigenbasis(PSD, q[0], 3, 2))
 
 
 CHOICES = np.array([True, False]), np.array([2.0, 3.0]), np.array([4.0, 5.0])

@@ -5,9 +5,29 @@ where the docstring of the rule says so, a library) gives, so that ours are comp
 with them.
 """
 
-from oracles import classic, second_order, tuning_free
+from oracles import (
+    classic,
+    cousins,
+    large_batch,
+    memory,
+    second_order,
+    sign_and_matrix,
+    tuning_free,
+)
 from oracles.row import LRS
 
 __all__ = ["LRS", "ROWS"]
 
-ROWS = [row for family in (classic, tuning_free, second_order) for row in family.ROWS]
+ROWS = [
+    row
+    for family in (
+        classic,
+        cousins,
+        memory,
+        large_batch,
+        sign_and_matrix,
+        tuning_free,
+        second_order,
+    )
+    for row in family.ROWS
+]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import wraps
 
 import optax
-from replay import RTOL, TENSORS, check, gradients
+from replay import RTOL, TENSORS, check, gradients, mild_gradients
 
 from adamtut.optim import Optimizer
 from adamtut.rules import as_rule
@@ -56,6 +56,7 @@ class Row:
     """A setting of a rule and its oracle.
 
     dense   the gradients of this row hold no zeros
+    mild    the gradients of this row are of one size
     note    why the row is not plain
     rtol    agreed tolerance, relative to how far a parameter got
     shapes  of the parameters that the 42 numbers of a gradient are cut into
@@ -67,6 +68,7 @@ class Row:
     hyper: dict
     oracle: Callable
     dense: bool = False
+    mild: bool = False
     note: str = ""
     rtol: float = RTOL
     shapes: tuple | None = None
@@ -76,7 +78,7 @@ class Row:
     def check(self, rule=None, lr: float | None = None, steps: int = 40) -> None:
         """Replay; raises AssertionError where the rule (or `rule`) differs."""
         hyper = self.hyper if lr is None else self.hyper | {"lr": lr}
-        g = gradients(steps)
+        g = mild_gradients(steps) if self.mild else gradients(steps)
         if self.dense:
             g[g == 0] = 1e-7
         whole = as_rule(self.rule).unit == "number"
