@@ -20,8 +20,8 @@ class SophiaG(Optimizer):
 
     every   steps between two estimates, the paper's k
 
-    The rest is that of `Optimizer`; parameters whose rule has no state h are left out
-    of the estimate. As in the authors' training loop, the estimate follows steps
+    The rest is that of `Optimizer`; parameters of other rules are left out of the
+    estimate. As in the authors' training loop, the estimate follows steps
     k, 2k, ...; in the paper, it precedes steps 1, k + 1, ...
 
     Raises what `Optimizer` raises; ValueError where `every` is not 1, 2, 3, ...
@@ -77,15 +77,20 @@ class SophiaG(Optimizer):
         params = [p for _, p in curved]
         loss = cross_entropy(scores, labels)
         gradients = torch.autograd.grad(loss, params, allow_unused=True)
-        self._take_in(gradients, len(scores))
+        self.take_in(gradients, len(scores))
 
     @torch.no_grad()
-    def _take_in(self, gradients: Iterable, n: int) -> None:
-        """Gradients of the mean loss of n examples, in the order of `_curved`."""
+    def take_in(self, gradients: Iterable, n: int) -> None:
+        """What `curvature` does, with gradients that were taken elsewhere.
+
+        gradients of the mean loss of n examples with sampled targets, one for each
+        parameter that has been updated, in the order of the groups; None: left out
+        """
         for (group, p), g in zip(self._curved(), gradients, strict=True):
             if g is not None:
-                beta2, h = group["beta2"], self.state[p]["h"]
-                h.copy_(beta2 * h + (1 - beta2) * n * g**2)
+                curvature = self._rules[group["rule"]].curvature
+                h = self.state[p]["h"]
+                h.copy_(curvature(h, g, n, beta2=group["beta2"]))
 
     def _curved(self) -> list[tuple[dict, torch.Tensor]]:
         """Groups and parameters that have been updated and have a state h."""
@@ -93,7 +98,7 @@ class SophiaG(Optimizer):
             (group, p)
             for group in self.param_groups
             for p in group["params"]
-            if "h" in self.state.get(p, ())
+            if self._rules[group["rule"]].curvature and "h" in self.state.get(p, ())
         ]
 
 

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from adamtut import nets
 from adamtut.column import Column
+from adamtut.curvature import SophiaG
 from adamtut.data import Dataset, batches, whole_number
 from adamtut.optim import Optimizer, matrices_and_rest, unit_shape
 from adamtut.rules import as_rule, check_hyper, check_range
@@ -34,6 +35,7 @@ _MEASURED = (
     ("test_accuracy", np.float64),
     ("diverged", np.bool_),
 )
+_CURVATURE = 10  # steps between estimates, for a rule that takes them (Sophia's k)
 _MEMORY = 256e6  # bytes that the runs of one chunk may take, roughly
 
 
@@ -95,6 +97,10 @@ def sweep(
     (mean over the steps since the row before), ``train_loss``, ``test_loss`` (whole
     sets, in eval mode), ``test_accuracy`` (nan where targets are no classes) and
     ``diverged``: a loss was not finite up to here. Such a run stops no other.
+
+    A rule with an estimate of curvature (sophia) gets one every 10 steps, from targets
+    that the network itself draws: classes by its scores, numbers from a normal
+    distribution of variance 1 around its output.
 
     The engines agree to float rounding where a network draws nothing while it trains
     (dropout differs).
@@ -219,7 +225,8 @@ def _train_alone(
         groups, rule = net.parameters(), job["rule"]
         if job["rest"] is not None:
             groups = matrices_and_rest(groups, rule, job["rest"])
-        optimizer = Optimizer(groups, rule, **hyper)
+        kind = SophiaG if rule.curvature else Optimizer
+        optimizer = kind(groups, rule, **hyper)
         lr = [group["lr"] for group in optimizer.param_groups]
         record = _Record(job, net, data, 1)
 
@@ -237,6 +244,12 @@ def _train_alone(
             value = job["loss"](net(data.x_train[now[0]]), data.y_train[now[0]])
             value.backward()
             optimizer.step()
+            if job["rule"].curvature and t % _CURVATURE == 0:
+                output = net(data.x_train[now[0]])
+                targets = _targets(output.detach()[None], data.y_train, t)[0]
+                value2 = job["loss"](output, targets)
+                gradients = torch.autograd.grad(value2, list(net.parameters()))
+                optimizer.take_in(gradients, len(targets))
             tick(1)
             record.add(t, value.detach()[None], point)
         rows += record.rows()
@@ -274,6 +287,10 @@ def _train_together(
             g = g if l2 is None else g + l2 * p
             factor = 1.0 if job["schedule"] is None else job["schedule"](t)
             p = _together([piece.step(p, g, t, factor) for piece in pieces])
+            if job["rule"].curvature and t % _CURVATURE == 0:
+                g = _sampled_gradient(net, p, x, data.y_train, job["loss"], t)
+                for piece in pieces:
+                    piece.take_in(g, x.shape[1])
             tick(len(chunk))
             record.add(t, value, point)
     return record.rows()
@@ -329,6 +346,14 @@ class _Piece:
         p, *self.state = _tuple(self.rule(p, g, *self.state, t, **hyper))
         return p.reshape(len(p), -1)
 
+    def take_in(self, g: Tensor, n: int) -> None:
+        """Let the curvature of a batch of n examples into the state h."""
+        if self.rule.curvature:
+            i = self.rule.state.index("h")
+            beta2 = self.hyper.get("beta2", self.rule.defaults["beta2"])
+            h, g = self.state[i], self._own(g)
+            self.state[i] = self.rule.curvature(h, g, n, beta2=beta2)
+
     def point(self, p: Tensor) -> Tensor:
         """These columns where the rule wants a model to be evaluated."""
         p = self._own(p)
@@ -371,6 +396,29 @@ def _losses(net, p, x, y, loss, dims=0) -> Tensor:
 
     together = vmap(one, in_dims=(0, dims, dims), randomness="different")
     return together(_stacked(net, p), x, y)
+
+
+def _sampled_gradient(net, p, x, y, loss, t: int) -> Tensor:
+    """The gradient of each run with targets that the network draws itself."""
+
+    def output(parameters, x):
+        return functional_call(net, parameters, (x,))
+
+    with torch.no_grad():
+        outputs = vmap(output, randomness="different")(_stacked(net, p), x)
+    p = p.detach().requires_grad_()
+    value = _losses(net, p, x, _targets(outputs, y, t), loss)
+    return torch.autograd.grad(value.sum(), p)[0]
+
+
+def _targets(outputs: Tensor, y: Tensor, t: int) -> Tensor:
+    """Targets drawn from outputs (runs, n, ...), like y; one noise for all the runs."""
+    draw, shape = np.random.default_rng([7, t]), tuple(outputs.shape[1:])
+    noise = (
+        draw.normal(size=shape) if y.is_floating_point() else draw.gumbel(size=shape)
+    )
+    drawn = outputs + torch.from_numpy(noise).to(outputs)
+    return drawn if y.is_floating_point() else drawn.argmax(dim=-1)
 
 
 def _right(net, p, x, y) -> Tensor:

@@ -34,8 +34,10 @@ def rule(function: Callable | None = None, unit: str = "number", **starts: str):
              zeros of that shape (one number for the whole unit; one a row; ...)
 
     Sets `function.state` (names of the state), `function.defaults` (hyperparameters and
-    their defaults), `function.unit`, `function.starts`, and `function.point`: None, or
-    a function of (p, *state, **hyper) to the point at which a model is evaluated.
+    their defaults), `function.unit`, `function.starts`, and two that are None unless
+    set afterwards: `function.point`, of (p, *state, **hyper) to the point at which a
+    model is evaluated, and `function.curvature`, of (h, g, n, *, beta2) to the state h
+    after a batch of n examples had the mean gradient g with sampled labels.
 
     Raises TypeError where the signature is not (p, g, *state, t, *, lr=..., ...) or
     unit and starts are not as above.
@@ -69,7 +71,7 @@ def rule(function: Callable | None = None, unit: str = "number", **starts: str):
             )
     function.unit = unit
     function.starts = starts
-    function.point = None
+    function.point = function.curvature = None
     return function
 
 

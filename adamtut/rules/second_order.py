@@ -32,3 +32,11 @@ def sophia(
     step = minimum(abs(m) / (rho * h + eps), 1) * sign(m)
     p = p - lr * (step + weight_decay * p)
     return p, m, h
+
+
+def _gauss_newton_bartlett(h, g, n, *, beta2):
+    """Algorithm 2: n g**2 is on average the diagonal of the Gauss-Newton matrix."""
+    return beta2 * h + (1 - beta2) * n * g**2
+
+
+sophia.curvature = _gauss_newton_bartlett

@@ -75,7 +75,7 @@ def sampled(params, rule="sophia", **hyper):
 
     def take_in(optimizer, *_):
         if optimizer.due():
-            optimizer._take_in([p.grad for p in params], BATCH)
+            optimizer.take_in([p.grad for p in params], BATCH)
 
     optimizer = SophiaG(params, rule, every=EVERY, **hyper)
     optimizer.register_step_post_hook(take_in)
