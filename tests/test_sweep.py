@@ -203,7 +203,7 @@ def test_bad_grids(few, grid, words):
         ({"batch_size": 201}, "batch_size=201"),
         ({"at_once": 0}, "at_once=0"),
         ({"engine": "gpu"}, "engine is 'gpu'; allowed: vmap, loop, ray"),
-        ({"rule": "adan"}, "unknown rule 'adan'"),
+        ({"rule": "adamm"}, "unknown rule 'adamm'"),
     ],
 )
 def test_bad_options(few, options, words):

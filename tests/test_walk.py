@@ -63,9 +63,13 @@ def test_many_walks_are_as_many_single_ones(rule):
         hyper = {k: np.broadcast_to(v, shape)[first] for k, v in grid.items()}
         here = () if axes else index[-1:]  # a single walk is of a number or of a unit
         one = walk(rule, g[(slice(None), *here)], starts[here], **hyper)
-        # NumPy's power of an array may round otherwise than Python's of a number
+        # NumPy's power of an array may round otherwise than Python's of a number, and
+        # radam's rho is a difference of numbers near 2000
         np.testing.assert_allclose(
-            many[(slice(None), *index)], one, rtol=1e-12, atol=1e-300
+            many[(slice(None), *index)],
+            one,
+            rtol=1e-10 if rule == "radam" else 1e-12,
+            atol=1e-300,
         )
 
 

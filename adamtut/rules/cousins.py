@@ -118,7 +118,7 @@ def adabound(p, g, m, v, t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, final_
     low = final_lr * (1 - 1 / ((1 - beta2) * t + 1))
     high = final_lr * (1 + 1 / ((1 - beta2) * t))
     correction = sqrt(1 - beta2**t) / (1 - beta1**t)
-    rate = lr * correction / (sqrt(v) + eps)
+    rate = lr / (sqrt(v) + eps) * correction
     p = p - minimum(maximum(rate, low), high) * m
     return p, m, v
 
