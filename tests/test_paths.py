@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from replay import assert_same_path, gradients, path, starts
+from oracles import ROWS
+from replay import assert_same_path, gradients, mild_gradients, path, starts
 
 from adamtut.optim import HOW, Optimizer
 from adamtut.rules import RULES
@@ -15,6 +16,10 @@ OPTIONS = [{"l2": 0.1}, {"maximize": True}, {"l2": 0.1, "maximize": True}]
 # always the nearest float, and a compiler may fuse a product and a sum. Measured: 2e-16
 # and 6e-7.
 RTOL = {torch.float64: 1e-12, torch.float32: 1e-5}
+# Matrix functions magnify roundings: five steps of Newton-Schulz, small singular values
+# 485 times (measured 2e-5 in float32); eigenvectors of what a first gradient leaves
+# empty are roundings (2e-4 and 7e-4; in float64 1e-12).
+TIMES = {"muon": 10, "shampoo": 1000, "soap": 1000}
 
 
 @pytest.fixture(params=HOW)
@@ -23,6 +28,37 @@ def how(request):
     if request.param == "compile":
         request.getfixturevalue("compiler")
     return request.param
+
+
+MILD = {row.rule for row in ROWS if row.mild}  # see there
+
+
+def gradients_of(rule, steps=40):
+    return mild_gradients(steps) if rule in MILD else gradients(steps)
+
+
+def shape_of(rule):
+    """The 42 parameters are one vector; of a rule of matrices they are one matrix."""
+    return (6, 7) if RULES[rule].unit == "matrix" else (42,)
+
+
+def numpy_path(rule, g, start, **hyper):
+    shape = shape_of(rule)
+    points = walk(rule, g.reshape(-1, *shape), start.reshape(shape), **hyper)
+    return points.reshape(len(points), -1)
+
+
+def rtol_of(rule, dtype):
+    return TIMES.get(rule, 1) * RTOL[dtype]
+
+
+def lrs_of(rule, how):
+    """One is enough for compiled code, where it is a tensor, and each costs a minute.
+
+    With 10, LAMB's p is 11 times as large after each step; float32 cannot square that.
+    """
+    small, large = LRS[0], 1.0 if rule == "lamb" else LRS[1]
+    return [large] if how == "compile" else [small, large]
 
 
 def rounded(x, dtype):
@@ -41,20 +77,20 @@ def start_of(rule):
 
 
 def torch_path(rule, how, dtype=torch.float64, steps=40, **hyper):
-    g = gradients()
+    g = gradients_of(rule, steps)
     make = lambda params: Optimizer(params, rule, how, **hyper)  # noqa: E731
-    return path(make, start_of(rule), g[:steps], dtype)
+    return path(make, start_of(rule), g, dtype, shapes=(shape_of(rule),))
 
 
 @pytest.mark.parametrize("dtype", RTOL, ids=str)
 @pytest.mark.parametrize("rule", RULES)
 def test_every_path_is_that_of_numpy(rule, how, dtype):
-    g = rounded(gradients(), dtype)
+    g = rounded(gradients_of(rule), dtype)
     start = rounded(start_of(rule), dtype)
-    for lr in LRS:
-        expected = walk(rule, g, start, lr=lr)
+    for lr in lrs_of(rule, how):
+        expected = numpy_path(rule, g, start, lr=lr)
         found = torch_path(rule, how, dtype, lr=lr)
-        assert_same_path(found, expected, RTOL[dtype], torch.finfo(dtype).eps)
+        assert_same_path(found, expected, rtol_of(rule, dtype), torch.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
@@ -75,11 +111,14 @@ def test_l2_and_maximize_compiled(compiler, options):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 def test_lr_as_a_tensor(how, dtype):
     for rule in ["adam", "sgd"] if how == "compile" else RULES:
-        lr = torch.tensor(10.0, dtype=torch.float32)
-        expected = torch_path(rule, how, dtype, lr=10.0)
+        number = lrs_of(rule, how)[-1]
+        lr = torch.tensor(number, dtype=torch.float32)
+        expected = torch_path(rule, how, dtype, lr=number)
         found = torch_path(rule, how, dtype, lr=lr)
-        assert_same_path(found, expected, RTOL[dtype], torch.finfo(dtype).eps)
-        assert lr == 10.0
+        # what a rule makes of lr alone, it makes in the dtype of lr
+        rtol = max(RTOL[dtype], 1e-6)
+        assert_same_path(found, expected, rtol, torch.finfo(dtype).eps)
+        assert lr == number
 
 
 def test_three_hundred_steps(how):
@@ -94,13 +133,18 @@ def test_three_hundred_steps(how):
 
 
 def test_bfloat16_first_step(how):
+    """Not of Shampoo and SOAP: an L in bfloat16 has no small eigenvalues."""
     g = rounded(gradients()[7:8], torch.bfloat16)
     start = np.zeros(g.shape[1])
-    for rule in ["adam", "momentum"] if how == "compile" else RULES:
+    for rule in ["adam", "momentum"] if how == "compile" else RULES.keys() - MILD:
         make = lambda params: Optimizer(params, rule, how)  # noqa: B023, E731
-        found = path(make, start, g, torch.bfloat16)
+        found = path(make, start, g, torch.bfloat16, shapes=(shape_of(rule),))
+        expected = numpy_path(rule, g, start)
+        apart, size = np.abs(found - expected), np.abs(expected)
+        if rule == "muon":  # small entries of a product are differences of large ones
+            size = size.max()
         # ten operations, each half a unit of 2**-7
-        assert_same_path(found, walk(rule, g, start), 10 * 2**-8)
+        assert np.all(apart <= 10 * 2**-8 * size), rule
 
 
 def test_float16_loses_eps_in_all_eager_optimizers():
