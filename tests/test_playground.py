@@ -458,6 +458,7 @@ def test_touch(play):
         area["x"] + 0.25 * area["width"], area["y"] + 0.25 * area["height"]
     )
     np.testing.assert_allclose(get(page, "setting.start"), [-1, 1], atol=0.02)
+    rest(page)  # the ring goes there with the next frame
     ring = page.locator(".start").bounding_box()
     touch = page.context.new_cdp_session(page)
     points = [(ring["x"] + 16, ring["y"] + 16), (area["x"] + 0.75 * area["width"], 100)]
