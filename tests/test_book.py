@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,11 +10,15 @@ import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import crawl
 import pytest
 import yaml
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
+from adamtut.rules import RULES
 from tools import tidy
+from tools.pages import book, ledger
 
 HTML = tidy.ROOT / "_build" / "html"
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
@@ -27,7 +32,9 @@ FLAGS = [
 TOC = yaml.safe_load((tidy.ROOT / "_toc.yml").read_text(encoding="utf-8"))
 CHAPTERS = [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
 PAGES = [TOC["root"], *CHAPTERS]
+GENERATED = ["search", "genindex"]
 WIDTHS = [1300, 390]
+HEAVIEST = 1_500_000  # bytes of a page with its figures
 
 pytestmark = [
     pytest.mark.slow,
@@ -40,7 +47,7 @@ pytestmark = [
 # What a reader sees: the text without code, formulas and what the theme hides.
 TEXT = """() => {
   const page = document.querySelector('article').cloneNode(true);
-  page.querySelectorAll('pre, code, script, mjx-container').forEach(x => x.remove());
+  page.querySelectorAll('pre, code, script, .katex').forEach(x => x.remove());
   return page.textContent;
 }"""
 VISIBLE_SEARCHES = """() => [...document.querySelectorAll(
@@ -52,14 +59,35 @@ WITHOUT_ALT = """() => [...document.querySelectorAll('article img')]
   .filter(x => !x.alt.trim() || x.alt.startsWith('../_images')).map(x => x.src)"""
 BROKEN_IMAGES = """() => [...document.querySelectorAll('article img')]
   .filter(x => x.complete && x.naturalWidth === 0).map(x => x.src)"""
-FORMULAS = "() => document.querySelectorAll('mjx-container').length"
-BAD_FORMULAS = """() => document.querySelectorAll(
-    'mjx-merror, [data-mjx-error], .MathJax_Error').length"""
+FORMULAS = "() => document.querySelectorAll('.math .katex').length"
+BAD_FORMULAS = "() => document.querySelectorAll('.katex-error').length"
+# A figure is as wide as the text at most; nothing is wider without a box that scrolls.
+WIDE_FIGURES = """() => [...document.querySelectorAll('article img')]
+  .filter(x => x.getBoundingClientRect().width > x.closest('article').clientWidth + 1)
+  .map(x => x.src)"""
+OPEN_SOLUTIONS = """() => [...document.querySelectorAll('.solution.dropdown')]
+  .filter(x => !x.classList.contains('toggle-hidden')).length"""
+SCROLL = """async () => {
+  for (let y = 0; y < document.body.scrollHeight; y += 800) {
+    scrollTo(0, y);
+    await new Promise(requestAnimationFrame);
+  }
+  scrollTo(0, 0);
+}"""
 
 
 class _Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *arguments):
         """Print nothing."""
+
+    def send_error(self, code, message=None, explain=None):
+        """Answer what is missing with the book's own page, as a web server would."""
+        page = (HTML / "404.html").read_bytes()
+        self.send_response(code, message)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
 
 
 @pytest.fixture(scope="module")
@@ -91,17 +119,17 @@ class Visit:
 
     def __init__(self, browser, site, name, width):
         self.elsewhere, self.failed, self.errors = [], [], []
+        self.bytes = 0
         self.site = site
         context = browser.new_context(viewport={"width": width, "height": 900})
         context.route("**/*", self._route)
         self.page = context.new_page()
         self.page.on("response", self._response)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", self._console)
         self.page.goto(f"{site}/{name}", wait_until="networkidle")
         if self.page.query_selector(".math"):
-            self.page.wait_for_function(
-                "() => window.MathJax?.startup?.promise?.then(() => true)"
-            )
+            self.page.wait_for_selector("html[data-formulas=drawn]")
 
     def _route(self, route):
         if route.request.url.startswith((f"{self.site}/", "data:", "blob:")):
@@ -113,6 +141,12 @@ class Visit:
     def _response(self, response):
         if response.status >= 400:
             self.failed.append(f"{response.status} {response.url}")
+        elif response.url.startswith("http"):
+            self.bytes += int(response.headers.get("content-length", 0))
+
+    def _console(self, message):
+        if message.type == "error":
+            self.errors.append(message.text)
 
     def close(self):
         self.page.context.close()
@@ -132,8 +166,32 @@ def visit(browser, site):
         page.close()
 
 
+def axe(page, rules=None, code=False):
+    """What axe-core calls serious or critical: rule, and the first places.
+
+    rules   some of its rules; None for all
+    code    with the colours of code, which are the same on every page. Formulas have
+            the colour of the text around them; looking at each of their letters would
+            take most of the time
+    """
+    options = {"resultTypes": ["violations"], "preload": False}
+    if rules:
+        options["runOnly"] = rules
+    skipped = [[".katex"]] if code else [[".katex"], [".highlight pre"]]
+    found = Axe().run(page, {"exclude": skipped}, options).response
+    return [
+        f"{fault['id']}: {[node['target'] for node in fault['nodes'][:3]]}"
+        for fault in found["violations"]
+        if fault["impact"] in ("serious", "critical")
+    ]
+
+
+def choose(page, theme):
+    page.evaluate(f"() => document.documentElement.dataset.theme = '{theme}'")
+
+
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", PAGES + GENERATED)
 def test_page(visit, name, width):
     seen = visit(f"{name}.html", width)
     page = seen.page
@@ -141,15 +199,37 @@ def test_page(visit, name, width):
     assert seen.failed == []
     assert seen.errors == []
     assert page.evaluate(OVERFLOW) <= 0, "the page scrolls sideways"
-    assert page.evaluate(VISIBLE_SEARCHES) == 1
+    assert page.evaluate(VISIBLE_SEARCHES) == 1 or name == "search"
+    assert page.evaluate(OPEN_SOLUTIONS) == 0
+    page.evaluate(SCROLL)  # figures load when they come near
+    page.wait_for_load_state("networkidle")
+    assert seen.failed == []
     assert page.evaluate(WITHOUT_ALT) == []
     assert page.evaluate(BROKEN_IMAGES) == []
+    assert page.evaluate(WIDE_FIGURES) == []
+    assert seen.bytes <= HEAVIEST
     text = page.evaluate(TEXT)
     for raw in ("$", r"\(", r"\[", r"\begin", "{cite}", "{ref}", ":::", "```"):
         assert raw not in text, f"{raw!r} was not rendered"
     assert page.evaluate(BAD_FORMULAS) == 0
     if name.startswith("chapters/"):
         assert page.evaluate(FORMULAS) > 0
+    if width > 1000:
+        choose(page, "light")
+        assert axe(page) == []
+        choose(page, "dark")
+        assert axe(page, ["color-contrast"]) == [], "in the dark theme"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_code_has_contrast(visit, theme):
+    page = visit("chapters/notation.html").page
+    choose(page, theme)
+    assert axe(page, ["color-contrast"], code=True) == []
+
+
+def test_no_link_leads_nowhere(site):
+    assert crawl.broken(HTML) == []
 
 
 def test_front_page_leads_to_the_book(visit):
@@ -158,10 +238,133 @@ def test_front_page_leads_to_the_book(visit):
     assert page.title().startswith("Adam, Step by Step")
 
 
-def test_search_finds_a_chapter(visit):
-    page = visit("search.html?q=momentum").page
+@pytest.mark.parametrize("words", ["momentum", "bias correction"])
+def test_search_finds_a_chapter(visit, words):
+    page = visit(f"search.html?q={words}").page
     page.wait_for_selector("#search-results li a")
-    assert "chapters/" in page.get_attribute("#search-results li a", "href")
+    links = page.eval_on_selector_all(
+        "#search-results li a", "all => all.map(x => x.href)"
+    )
+    wanted = words.replace(" ", "_")
+    assert any(f"chapters/{wanted}.html" in link for link in links[:5])
+
+
+def test_missing_page_at_any_depth(visit, site):
+    seen = visit("chapters/no/such/page.html")
+    assert seen.failed == [f"404 {site}/chapters/no/such/page.html"]
+    page = seen.page
+    assert page.inner_text("h1").startswith("Page not found")
+    assert page.query_selector("#pst-primary-sidebar a[href='/chapters/adam.html']")
+    font = page.evaluate("() => getComputedStyle(document.body).fontFamily")
+    assert "sans" in font  # the book's stylesheet has come
+
+
+def test_solution_opens_and_closes(visit):
+    page = visit("chapters/adam.html").page
+    solution = page.locator(".solution.dropdown").first
+    inner = solution.locator("> :nth-child(2)")
+    assert not inner.is_visible()
+    solution.locator(".toggle-button").click()
+    assert inner.is_visible()
+    solution.locator(".toggle-button").click()
+    assert not inner.is_visible()
+
+
+def test_ledger_lists_every_claim_and_filters(visit):
+    expected = [
+        sentence
+        for chapter in book.chapters(tidy.ROOT)
+        for _, sentence, _ in ledger.claims(chapter)
+    ]
+    page = visit("reference/ledger.html", 390).page
+    rows = page.locator("table.ledger tbody tr")
+    shown = page.eval_on_selector_all(
+        "table.ledger tbody tr td:first-child", "all => all.map(x => x.textContent)"
+    )
+    assert [" ".join(x.split()) for x in shown] == [
+        " ".join(x.split()) for x in expected
+    ]
+    page.fill(".ledger-filter input", "first step is lr")
+    visible = [text for text in rows.all_inner_texts() if text.strip()]
+    assert 0 < len(visible) < len(expected)
+    assert all("first step is lr" in " ".join(text.split()) for text in visible)
+    page.fill(".ledger-filter input", "")
+    page.select_option(".ledger-filter select", "claims-adam")
+    chapter = next(x for x in book.chapters(tidy.ROOT) if x.docname == "chapters/adam")
+    own = len(list(ledger.claims(chapter)))
+    assert (
+        page.inner_text(".ledger-filter output") == f"{own} of {len(expected)} claims"
+    )
+
+
+def test_link_of_the_ledger_lands_on_the_cell(visit):
+    page = visit("reference/ledger.html").page
+    link = page.locator("table.ledger a", has_text="the first step is lr, to one part")
+    link.first.click()
+    page.wait_for_selector("html[data-formulas=drawn]")
+    page.wait_for_timeout(500)
+    cell = page.locator(":target")
+    assert "to one part in a billion" in cell.inner_text()
+    top = cell.evaluate("x => x.getBoundingClientRect().top")
+    assert 0 <= top < 300
+
+
+def test_link_into_a_solution_opens_it(visit):
+    page = visit("chapters/adam.html").page
+    inside = page.locator(".solution.dropdown .cell").first
+    name = inside.get_attribute("id")
+    page.goto(f"{page.url}#{name}")
+    assert page.locator(f"#{name}").is_visible()
+
+
+def test_index_of_symbols_has_every_name_of_every_rule(visit):
+    page = visit("reference/symbols.html").page
+    names = page.eval_on_selector_all(
+        "table.names tbody td:first-child", "all => all.map(x => x.textContent.trim())"
+    )
+    wanted = {name for rule in RULES.values() for name in (*rule.state, *rule.defaults)}
+    assert set(names) == wanted
+
+
+def test_pages_describe_themselves_and_are_in_the_sitemap(site):
+    sitemap = (HTML / "sitemap.xml").read_text(encoding="utf-8")
+    listed = re.findall("<loc>(.*?)</loc>", sitemap)
+    for name in PAGES:
+        assert sum(address.endswith(f"/{name}.html") for address in listed) == 1
+        text = (HTML / f"{name}.html").read_text(encoding="utf-8")
+        found = re.findall('<meta name="description" content="([^"]*)"', text)
+        assert len(found) == 1 and len(found[0]) > 15, name
+    question = next(x for x in book.chapters(tidy.ROOT) if x.title == "Adam").question
+    text = (HTML / "chapters" / "adam.html").read_text(encoding="utf-8")
+    assert question.split("first")[1] in text.split("</head>")[0]
+
+
+def test_footer_says_version_and_how_to_cite(visit):
+    footer = visit("chapters/adam.html").page.inner_text("footer.bd-footer-content")
+    cff = yaml.safe_load((tidy.ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert f"Version {cff['version']}" in footer and cff["title"] in footer
+
+
+def test_book_opened_as_files(browser):
+    """Formulas, figures, navigation and search; results come without excerpts."""
+    page = browser.new_context().new_page()
+    asked, errors = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto((HTML / "chapters" / "adam.html").as_uri(), wait_until="load")
+    page.wait_for_selector("html[data-formulas=drawn]")
+    assert page.evaluate(FORMULAS) > 0 and page.evaluate(BAD_FORMULAS) == 0
+    page.evaluate(SCROLL)
+    assert page.evaluate(BROKEN_IMAGES) == []
+    page.click(".prev-next-footer a.right-next")
+    page.wait_for_selector("h1")
+    assert page.url.startswith("file:") and "adam.html" not in page.url
+    page.goto(f"{(HTML / 'search.html').as_uri()}?q=bias+correction")
+    page.wait_for_selector("#search-results li a")
+    assert "without excerpts" in page.inner_text(".as-file")
+    assert all(url.startswith(("file:", "data:", "blob:")) for url in asked)
+    assert [error for error in errors if "fetch" not in error.lower()] == []
+    page.context.close()
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
@@ -206,11 +409,33 @@ def test_a_missing_file_is_seen(blank):
 
 def test_other_faults_are_seen(blank):
     page = blank(
-        '<div style="width: 2000px">$x$</div><img src="favicon.png">'
-        '<input type="search"><input type="search"><mjx-merror></mjx-merror>'
+        '<div style="width: 2000px">$x$</div>'
+        '<img src="favicon.png" style="width: 900px">'
+        '<input type="search"><input type="search"><i class="katex-error"></i>'
+        '<div class="solution dropdown">open</div>'
     ).page
     assert page.evaluate(OVERFLOW) > 0
     assert "$" in page.evaluate(TEXT)
     assert len(page.evaluate(WITHOUT_ALT)) == 1
     assert page.evaluate(VISIBLE_SEARCHES) == 2
     assert page.evaluate(BAD_FORMULAS) == 1
+    assert page.evaluate(OPEN_SOLUTIONS) == 1
+    assert len(page.evaluate(WIDE_FIGURES)) == 1
+    assert any(fault.startswith("image-alt") for fault in axe(page))
+
+
+def test_a_link_to_nowhere_is_seen(tmp_path):
+    (tmp_path / "a.html").write_text(
+        '<p id="here"><a href="#here">1</a><a href="#gone">2</a><a href="b.html">3</a>'
+        '<a href="https://example.org/x">4</a><img src="/c.png">'
+    )
+    assert crawl.broken(tmp_path) == [
+        "a.html: #gone",
+        "a.html: b.html",
+        "a.html: /c.png",
+    ]
+
+
+def test_an_error_of_a_script_is_seen(blank):
+    seen = blank("<script>console.error('no'); throw Error('broken')</script>")
+    assert seen.errors == ["no", "broken"]

@@ -8,7 +8,17 @@ from pathlib import Path
 
 from sphinx.application import Sphinx
 
-from tools.pages import about, api, cells, formulas, ledger, scripts, symbols, weight
+from tools.pages import (
+    about,
+    access,
+    api,
+    cells,
+    formulas,
+    ledger,
+    scripts,
+    symbols,
+    weight,
+)
 
 
 def setup(app: Sphinx) -> dict:
@@ -16,6 +26,7 @@ def setup(app: Sphinx) -> dict:
     files = sorted(x for x in Path(__file__).parent.rglob("*.*") if x.suffix != ".pyc")
     digest = hashlib.sha256(b"".join(x.read_bytes() for x in files)).hexdigest()
     app.add_config_value("pages_digest", digest, "env")
-    for piece in (about, api, cells, formulas, ledger, scripts, symbols, weight):
+    pieces = about, access, api, cells, formulas, ledger, scripts, symbols, weight
+    for piece in pieces:
         piece.setup(app)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -65,7 +65,7 @@ def public(path: Path) -> list[tuple[str, ast.stmt]]:
     """(source of its file, statement) of each public name of a module or package."""
     own = path.read_text(encoding="utf-8")
     tree = ast.parse(own)
-    found = [(own, node) for node in tree.body if not _name(node).startswith("_")]
+    found = [(own, node) for node in tree.body if _is_public(node, own.splitlines())]
     if path.name != "__init__.py":
         return found
     package = module_name(path)
@@ -81,6 +81,13 @@ def public(path: Path) -> list[tuple[str, ast.stmt]]:
             if _name(node) in offered or _is_rule(node):
                 found.append((source, node))
     return found
+
+
+def _is_public(node: ast.stmt, lines: list[str]) -> bool:
+    """Whether a name has no underscore and, being a constant, a comment."""
+    if _name(node).startswith("_"):
+        return False
+    return not isinstance(node, ast.Assign) or bool(_comment(node, lines))
 
 
 def _name(node: ast.stmt) -> str:
