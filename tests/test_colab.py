@@ -13,10 +13,10 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from tools import colab, tidy
 
 CHAPTERS = [path.stem for path in colab.chapters()]
-FAST = ["adam", "notation"]  # run whole; `python -m tools.colab --check` runs every one
+FAST = ["adam", "playground"]  # run whole; `python -m tools.colab --check` runs all
 # what Colab has, and what a copy installs where it is missing
 PACKAGES = {"IPython", "matplotlib", "numpy", "sklearn", "torch", "torchvision", "tqdm"}
-INSTALLED = {"jax", "keras", "optax", "pytorch_optimizer"}
+INSTALLED = {"anywidget", "jax", "keras", "optax", "pytorch_optimizer"}
 
 # MyST that Colab would show as it stands: a directive, a role, a target
 MYST = re.compile(r"^ *(:::|`{3,}\{)|\{[\w:-]+\}`|^\([\w-]+\)=$", re.MULTILINE)
@@ -183,6 +183,18 @@ def test_links(book):
     assert licence[0] == f"{book.url}/blob/main/chapters/LICENSE"
     assert other[0] == "https://example.org"
     assert here[1] == "d."
+
+
+def test_the_playground_is_a_widget(book):
+    source = '<adam-playground id="p">\n<p>a</p>\n</adam-playground>'
+    cells = [new_markdown_cell(source), new_markdown_cell('<a href="#p" x="y">b</a>')]
+    nb = colab.bundle(new_notebook(cells=cells), book)
+    assert prose(nb)[0] == "The playground is what the next cell shows."
+    assert prose(nb)[-1] == "b"
+    package, widget = code(nb)
+    assert "anywidget" in package.split("import sys")[0]
+    assert all(f"playground/{x}.js" in package for x in ("draw", "widget"))
+    assert widget.endswith("Playground()")
 
 
 def test_citations(book):

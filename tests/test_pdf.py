@@ -193,6 +193,20 @@ class TestTheBook:
         assert cut(shown, pages) == []
         assert cut(printed, pages) == []
 
+    @pytest.mark.parametrize(
+        ("tex", "letter"), [("alpha", "α"), ("beta", "β"), ("theta", "θ")]
+    )
+    def test_formulas_have_their_letters(self, pages, tex, letter):
+        wanted = 0
+        for path in (tidy.ROOT / f"{name}.ipynb" for name in CHAPTERS):
+            for cell in tidy.read(path).cells if path.is_file() else ():
+                outputs = [x.get("data", {}) for x in cell.get("outputs", [])]
+                texts = [x.get("text/latex", "") for x in outputs]
+                texts += [cell.source] * (cell.cell_type == "markdown")
+                wanted += sum(text.count(rf"\{tex}") for text in texts)
+        assert wanted
+        assert sum(page.count(letter) for page in pages) >= wanted
+
     def test_letters_stay_on_the_page(self, file):
         assert outside(file) == []
 
@@ -221,7 +235,9 @@ def small_book(folder, body="<p>text</p>"):
     """A book of one page, as jupyter-book would build it."""
     (folder / "html" / "_static").mkdir(parents=True)
     (folder / "html" / "_static" / "pygments.css").touch()
-    (folder / "html" / "mathjax").symlink_to(tidy.ROOT / "_extra" / "mathjax")
+    (folder / "html" / "katex").symlink_to(tidy.ROOT / "_extra" / "katex")
+    drawn = "document.documentElement.dataset.formulas = 'drawn'"
+    (folder / "html" / "_static" / "formulas.js").write_text(drawn)
     (folder / "_toc.yml").write_text(
         "root: README\nparts: [{caption: P, chapters: [{file: one}]}]\n"
     )
@@ -243,6 +259,12 @@ def test_what_is_too_wide_is_named(tmp_path):
     wide = '<p style="width: 300mm">as wide as a poster</p>'
     with pytest.raises(RuntimeError, match="one: as wide as a poster"):
         pdf.print_pdf(small_book(tmp_path, wide))
+
+
+@needs_chromium
+def test_a_formula_that_is_not_drawn_is_named(tmp_path):
+    with pytest.raises(RuntimeError, match=r"not drawn: one: \\\(x\\\)"):
+        pdf.print_pdf(small_book(tmp_path, r'<span class="math">\(x\)</span>'))
 
 
 @needs_chromium

@@ -64,6 +64,13 @@ def _write(name, text):
 """
 _FILE = "\n\n_write({name!r}, r'''{text}''')"
 
+_WIDGET = """\
+from adamtut.widget import Playground
+
+Playground()"""
+
+_PLAYGROUND = re.compile(r"<adam-playground\b.*?</adam-playground>", re.DOTALL)
+_HERE = re.compile(r'<a href="#[^"]*"[^>]*>(?P<text>.*?)</a>', re.DOTALL)
 _OPENS = re.compile(r"(?P<fence>`{3,}|:{3,})\{(?P<name>[\w:-]+)\} *(?P<argument>.*)")
 _OPTION = re.compile(r":(?P<key>[\w-]+): *(?P<value>.*)")
 _ROLE = re.compile(r"\{(?P<name>[\w:+-]+)\}`(?P<argument>[^`]+)`")
@@ -83,8 +90,9 @@ class Book:
         )
         self.sources = parse_file(root / "references.bib")
         project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
-        libraries = project["project"]["optional-dependencies"]["libraries"]
-        self.libraries = {re.match(r"\w+", x)[0]: x for x in libraries}
+        extras = project["project"]["optional-dependencies"]
+        wanted = [*extras["libraries"], *extras["widget"]]
+        self.libraries = {re.match(r"\w+", x)[0]: x for x in wanted}
 
     def address(self, target: str) -> str:
         """Where a link of a chapter leads from outside the repository."""
@@ -107,6 +115,9 @@ def bundle(nb: nbformat.NotebookNode, book: Book) -> nbformat.NotebookNode:
     nb.metadata.pop("adamtut", None)
     nb.metadata["colab"] = {"provenance": [], "toc_visible": True}
     cells = [cell for cell in nb.cells if cell.id != "install"]
+    for at, cell in reversed(list(enumerate(cells))):
+        if cell.cell_type == "markdown" and _PLAYGROUND.search(cell.source):
+            cells.insert(at + 1, _widget_cell(cell.id))
     package = _package_cell(cells, book)
     plain, nb.cells = Plain(book), []
     for cell in cells:
@@ -127,22 +138,31 @@ def bundle(nb: nbformat.NotebookNode, book: Book) -> nbformat.NotebookNode:
     return nb
 
 
+def _widget_cell(name: str) -> nbformat.NotebookNode:
+    """What a notebook shows where the page has a playground."""
+    cell = nbformat.v4.new_code_cell(_WIDGET, id=f"{name}-widget", execution_count=1)
+    cell.metadata["tags"] = ["nbval-ignore-output"]
+    return cell
+
+
 def _package_cell(cells: list, book: Book) -> nbformat.NotebookNode:
     """The cell that installs what is missing and writes the modules of adamtut."""
     code = "\n".join(x.source for x in cells if x.cell_type == "code")
-    libraries = [x for x in book.libraries if re.search(rf"^import {x}\b", code, re.M)]
+    files = {}
+    for name in _files(code):
+        files[name] = text = (tidy.PACKAGE / name).read_text(encoding="utf-8")
+        if ast.literal_eval(f"r'''{text}'''") != text:
+            raise ValueError(f"adamtut/{name} holds ''', where its literal would end")
+    code = "\n".join([code, *files.values()])
+    libraries = [
+        x for x in book.libraries if re.search(rf"^ *import {x}\b", code, re.M)
+    ]
     install = ""
     if libraries:
         requirements = " ".join(f'"{book.libraries[x]}"' for x in libraries)
         install = _INSTALL.format(modules=libraries, requirements=requirements)
     source = _UNPACK.format(install=install)
-    for name in tidy.imported_modules(code):
-        text = (tidy.PACKAGE / name).read_text(encoding="utf-8")
-        source += _FILE.format(name=name, text=text)
-        if ast.literal_eval(f"r'''{text}'''") != text:
-            raise ValueError(
-                f"adamtut/{name} holds ''', which its literal would end at"
-            )
+    source += "".join(_FILE.format(name=name, text=x) for name, x in files.items())
     cell = nbformat.v4.new_code_cell(source, id="package", execution_count=1)
     cell.metadata = nbformat.from_dict(
         # pip's lines, where there are any, are nobody's to compare
@@ -150,6 +170,14 @@ def _package_cell(cells: list, book: Book) -> nbformat.NotebookNode:
     )
     _hide(cell)
     return cell
+
+
+def _files(code: str) -> list[str]:
+    """What `code` needs of adamtut: modules, and the scripts that stand beside them."""
+    modules = tidy.imported_modules(code)
+    folders = sorted({Path(name).parent for name in modules} - {Path()})
+    beside = [x for folder in folders for x in (tidy.PACKAGE / folder).glob("*.[jc]s*")]
+    return modules + [x.relative_to(tidy.PACKAGE).as_posix() for x in sorted(beside)]
 
 
 def _hide(cell, solution: str | None = None) -> None:
@@ -189,6 +217,8 @@ class Plain:
 
     def markdown(self, source: str) -> str:
         """The cell's text in plain Markdown; empty where it held only markers."""
+        source = _PLAYGROUND.sub("The playground is what the next cell shows.", source)
+        source = _HERE.sub(r"\g<text>", source)  # Colab does not follow such links
         parts, part = [], []
 
         def close():

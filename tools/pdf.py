@@ -39,16 +39,22 @@ WIDTH = int((210 - 2 * 22) / 25.4 * 96)
 # Words of code that have no colour of their own: an element of the PDF less for each.
 _PLAIN = "pre span.n, pre span.p, pre span.w, pre span:not([class])"
 
-_TYPESET = "() => window.MathJax?.startup?.promise?.then(() => true)"
+_TYPESET = "() => document.documentElement.dataset.formulas === 'drawn'"
 # Formulas and tables that are too wide get smaller letters.
 _FIT = """() => {
-  const all = 'mjx-container[display], table, div.output pre, div.highlight pre';
+  const all = '.katex-display, table, div.output pre, div.highlight pre';
   for (const part of document.querySelectorAll(all)) {
-    const room = part.parentElement.clientWidth, wide = part.scrollWidth;
+    const around = part.parentElement.closest('div, figure, li, td, section');
+    const room = around.clientWidth, wide = part.scrollWidth;
     if (wide > room + 1) part.style.fontSize = `${Math.floor(97 * room / wide)}%`;
   }
 }"""
-_TOO_WIDE = """() => [...document.querySelectorAll('body *')]
+_NOT_DRAWN = """() => [...document.querySelectorAll('.math')]
+  .filter(x => x.querySelector('.katex-error') ||
+               !(x.querySelector('.katex-html')?.getBoundingClientRect().height > 4))
+  .map(x => `${x.closest('section.chapter')?.id}: ${x.textContent.slice(0, 60)}`)"""
+# The parts of a formula are left out: a root sign is metres long, and clipped.
+_TOO_WIDE = """() => [...document.querySelectorAll('body :not(.katex *)')]
   .filter(x => {
     const box = x.getBoundingClientRect(), wide = document.body.clientWidth;
     return box.width && (box.left < -1 || box.right > wide + 1);
@@ -143,7 +149,7 @@ class Book:
             author=html.escape(self.author),
             style=STYLE.read_text(encoding="utf-8") + self._running_heads(),
             pygments=(self.folder / "_static" / "pygments.css").as_uri(),
-            mathjax=(self.folder / "mathjax" / "tex-chtml-full.js").as_uri(),
+            formulas=self._formulas(),
             front=self._front(),
             contents=contents,
             body="\n".join(body),
@@ -158,6 +164,18 @@ class Book:
         rule = '@page chapter{} {{ @top-right {{ content: "{}"; }} }}'
         titles = enumerate(self.titles.values())
         return "\n".join(rule.format(number, title) for number, title in titles)
+
+    def _formulas(self) -> str:
+        """What draws the formulas, as on the pages."""
+        katex, static = self.folder / "katex", self.folder / "_static"
+        scripts = (
+            katex / "katex.min.js",
+            katex / "auto-render.min.js",
+            static / "formulas.js",
+        )
+        tags = [f'<script defer src="{path.as_uri()}"></script>' for path in scripts]
+        style = (katex / "katex.min.css").as_uri()
+        return "\n".join([f'<link rel="stylesheet" href="{style}">', *tags])
 
     def _front(self) -> str:
         return (
@@ -238,13 +256,7 @@ _PAGE = """\
 <meta name="author" content="{author}">
 <link rel="stylesheet" href="{pygments}">
 <style>{style}</style>
-<script>window.MathJax = {{
-  chtml: {{displayAlign: "left", displayIndent: "1em"}},
-  options: {{enableMenu: false, enableAssistiveMml: false,
-            ignoreHtmlClass: "tex2jax_ignore|mathjax_ignore",
-            processHtmlClass: "tex2jax_process|mathjax_process|math|output_area"}}
-}}</script>
-<script src="{mathjax}"></script>
+{formulas}
 </head>
 <body>
 <section class="front">{front}</section>
@@ -258,8 +270,8 @@ _PAGE = """\
 def print_pdf(book: Book) -> bytes:
     """The PDF of a book.
 
-    Raises RuntimeError where chromium is missing or fails, and where something is wider
-    than the page.
+    Raises RuntimeError where chromium is missing or fails, a formula is not drawn, or
+    something is wider than the page.
     """
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if chromium is None:
@@ -280,6 +292,8 @@ def print_pdf(book: Book) -> bytes:
             page.wait_for_function(_TYPESET, timeout=300_000)
             page.evaluate("document.fonts.ready")
             page.evaluate(_FIT)
+            if lost := page.evaluate(_NOT_DRAWN):
+                raise RuntimeError("formulas not drawn: " + "; ".join(lost[:5]))
             if wide := page.evaluate(_TOO_WIDE):
                 raise RuntimeError("wider than the page: " + "; ".join(wide[:5]))
             numbers = None
