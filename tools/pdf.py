@@ -97,7 +97,8 @@ class Book:
         soup = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
         page = soup.find("article")
         for useless in page.select(
-            "a.headerlink, details.above-input, .backrefs, .toctree-wrapper, script"
+            "a.headerlink, details.above-input, .toctree-wrapper, script,"
+            ".backrefs, .citation > .label"  # the text cites by name and year
         ):
             useless.decompose()
         for plain in page.select(_PLAIN):
