@@ -319,6 +319,9 @@ def test_a_range_may_be_that_of_one_rule():
     with pytest.raises(ValueError) as error:
         check_hyper(RULES["schedule_free"], {"beta1": 0.0})
     assert str(error.value) == "beta1 of schedule_free is 0.0; allowed: 0 < beta1 < 1"
+    check_hyper(RULES["sophia"], {"rho": 4.0})
+    with pytest.raises(ValueError, match="rho of adadelta is 4.0; allowed: 0 <= rho"):
+        check_hyper(RULES["adadelta"], {"rho": 4.0})
 
 
 def test_an_unknown_hyperparameter_is_named():

@@ -124,6 +124,7 @@ _RANGES = {
     "every": (lambda x: (x >= 1) & (x < np.inf), "1 <= {name} < inf"),
     # of one rule only
     "schedule_free.beta1": (lambda x: (x > 0) & (x < 1), "0 < {name} < 1"),
+    "sophia.rho": _RATE,  # a scale of the curvature, no decay
 }
 _FINITE = (np.isfinite, "a finite number")
 
