@@ -299,6 +299,8 @@ def test_every_hyperparameter_has_a_range(name):
 def test_a_bad_value_is_named(name, value):
     having = [r for r in RULES.values() if name in r.defaults]
     for r in having:
+        if (r.__name__, name) == ("sophia", "rho"):  # a scale; tested below
+            continue
         with pytest.raises((TypeError, ValueError)) as error:
             check_hyper(r, {name: value})
         text = str(error.value)
