@@ -33,21 +33,24 @@ class Task:
 
 
 class Bowl(nn.Module):
-    """The root of a Hessian times (weight - x); the weight is a matrix, 8 x 8.
+    """The root of a Hessian times (weight - minimum - x); the weight is 8 x 8.
 
     Eigenvalues go from 1 / kappa to 1, their axes are turned at random. With the loss
-    `half_squares` this is a quadratic.
+    `half_squares` this is a quadratic. Its minimum is not zero: there, rules that
+    shrink a weight in proportion to itself would have an easy task.
     """
 
     def __init__(self, seed: int, kappa: float):
         super().__init__()
         start = np.random.default_rng(seed).standard_normal((8, 8))
         self.weight = nn.Parameter(torch.tensor(start, dtype=torch.float32))
+        minimum = np.random.default_rng(6).standard_normal(64)
+        self.register_buffer("minimum", torch.tensor(minimum, dtype=torch.float32))
         root = torch.tensor(_root(kappa), dtype=torch.float32)
         self.register_buffer("root", root)
 
     def forward(self, x: Tensor) -> Tensor:
-        return (self.weight.flatten() - x) @ self.root
+        return (self.weight.flatten() - self.minimum - x) @ self.root
 
 
 def half_squares(output: Tensor, y: Tensor) -> Tensor:
@@ -93,7 +96,7 @@ def _points(x: np.ndarray) -> Dataset:
 
 
 _NOISE = np.random.default_rng(8).standard_normal((512, 64))
-_NOISE -= _NOISE.mean(axis=0)  # the minimum is at 0 then
+_NOISE -= _NOISE.mean(axis=0)  # so that the minimum stays where it is
 
 
 def _linear(seed: int, inputs: int, classes: int) -> nn.Module:
