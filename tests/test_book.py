@@ -46,7 +46,8 @@ pytestmark = [
 
 # What a reader sees: the text without code, formulas and what the theme hides.
 TEXT = """() => {
-  const page = document.querySelector('article').cloneNode(true);
+  const page = (document.querySelector('article') ??
+                document.querySelector('main')).cloneNode(true);
   page.querySelectorAll('pre, code, script, .katex').forEach(x => x.remove());
   return page.textContent;
 }"""
@@ -253,7 +254,7 @@ def test_missing_page_at_any_depth(visit, site):
     seen = visit("chapters/no/such/page.html")
     assert seen.failed == [f"404 {site}/chapters/no/such/page.html"]
     page = seen.page
-    assert page.inner_text("h1").startswith("Page not found")
+    assert page.inner_text("article h1").startswith("Page not found")
     assert page.query_selector("#pst-primary-sidebar a[href='/chapters/adam.html']")
     font = page.evaluate("() => getComputedStyle(document.body).fontFamily")
     assert "sans" in font  # the book's stylesheet has come
@@ -357,7 +358,7 @@ def test_book_opened_as_files(browser):
     page.evaluate(SCROLL)
     assert page.evaluate(BROKEN_IMAGES) == []
     page.click(".prev-next-footer a.right-next")
-    page.wait_for_selector("h1")
+    page.wait_for_selector("article h1")
     assert page.url.startswith("file:") and "adam.html" not in page.url
     page.goto(f"{(HTML / 'search.html').as_uri()}?q=bias+correction")
     page.wait_for_selector("#search-results li a")

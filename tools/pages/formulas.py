@@ -1,7 +1,8 @@
 """Formulas: KaTeX 0.16.47 from _extra/katex, on pages that have any.
 
-300 KB where MathJax has 1.3 MB. Sphinx writes the formulas for MathJax; here its scripts
-give way to KaTeX's. The stylesheet is KaTeX's katex-swap.min.css with woff2 fonts only.
+300 KB where MathJax has 1.3 MB. Sphinx writes the formulas for MathJax; here its
+scripts give way to KaTeX's. The stylesheet is KaTeX's katex-swap.min.css with woff2
+fonts only.
 """
 
 from sphinx.application import Sphinx

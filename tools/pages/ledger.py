@@ -35,7 +35,9 @@ def shown(measured) -> str:
         case float():
             return f"{measured:.4g}"
         case dict():
-            return _short([f"{name}: {shown(x)}" for name, x in measured.items()])
+            return _short(
+                [f"{book.plain(name)}: {shown(x)}" for name, x in measured.items()]
+            )
         case list():
             nested = any(isinstance(x, list | dict) for x in measured)
             parts = [f"({shown(x)})" if nested else shown(x) for x in measured]
@@ -76,11 +78,16 @@ class Ledger(SphinxDirective):
         head, body = nodes.thead(), nodes.tbody()
         head += nodes.row("", _entry(nodes.Text("claim")), _entry(nodes.Text("value")))
         for cell, sentence, measured in rows:
-            link = cells.reference(chapter.docname, cell, nodes.inline("", sentence))
+            link = cells.reference(chapter.docname, cell, _verbatim(sentence))
             body += nodes.row("", _entry(link), _entry(nodes.Text(shown(measured))))
         group += [head, body]
         section += table
         return section
+
+
+def _verbatim(sentence: str) -> nodes.inline:
+    """The sentence with the quotation marks that it was typed with."""
+    return nodes.inline("", sentence, support_smartquotes=False)
 
 
 def _entry(content: nodes.Node) -> nodes.entry:

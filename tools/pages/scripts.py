@@ -10,6 +10,7 @@ _HERE = Path(__file__).parent
 
 def _choose(app: Sphinx, pagename: str, template: str, context: dict, doctree):
     app.add_js_file("reveal.js")
+    app.add_js_file("scroll_by_key.js")
     if 'class="ledger' in context.get("body", ""):
         app.add_js_file("ledger.js")
     if pagename == "search":
