@@ -248,6 +248,87 @@ _MUTANTS = {
         "decay without lr": [("weight_decay * p)", "weight_decay / lr * p)")],
         "m corrected": [("abs(m) /", "abs(m / (1 - beta1**t)) /")],
     },
+    "adafactor": {
+        "no mean of r": [("sqrt(r / column_mean(r))", "sqrt(r)")],
+        "no clipping": [("u / maximum(", "u + 0 * maximum(")],
+        "beta one step late": [("t**-decay", "(t + 1) ** -decay")],
+        "step not relative": [("* size *", "*")],
+        "clipped by the norm": [
+            ("column_mean(row_mean(u**2))", "total(total(u**2).mT)")
+        ],
+    },
+    "adam_mini": {
+        "square of the mean": [("row_mean(g**2)", "row_mean(g) ** 2")],
+        "one v a parameter": [("row_mean(g**2)", "column_mean(row_mean(g**2))")],
+        "v not corrected": [("v / (1 - beta2**t)", "v")],
+        "v from m": [("row_mean(g**2)", "row_mean(m**2)")],
+    },
+    "lars": {
+        "ratio upside down": [("norm(p) / size", "size / norm(p)")],
+        "ratio outside the momentum": [
+            ("lr * ratio", "lr"),
+            ("p - m", "p - ratio * m"),
+        ],
+        "no ratio of 1": [("where(minimum(norm(p), size) > 0, ", "("), (", 1)", ")")],
+        "no momentum": [("beta * m + ", "")],
+    },
+    "lamb": {
+        "decay outside the ratio": [
+            (" + weight_decay * p\n", "\n"),
+            ("lr * ratio * u", "lr * (ratio * u + weight_decay * p)"),
+        ],
+        "ratio without the decay": [("norm(u), 1", "norm(u - weight_decay * p), 1")],
+        "m not corrected": [("m / (1 - beta1**t)", "m")],
+        "no ratio of 1": [("minimum(norm(p), norm(u)) > 0", "abs(t) > 0")],
+        "ratio of all to the step of each": [("norm(p) / norm(u)", "norm(p) / abs(u)")],
+    },
+    "signum": {
+        "sign of g": [("sign(m)", "sign(g)")],
+        "majority of signs": [("(1 - beta) * g", "(1 - beta) * sign(g)")],
+        "weights the wrong way round": [
+            ("beta * m + (1 - beta) * g", "(1 - beta) * m + beta * g")
+        ],
+    },
+    "lion": {
+        "one beta": [("beta2", "beta1")],
+        "betas swapped": [("beta1", "BETA"), ("beta2", "beta1"), ("BETA", "beta2")],
+        "m of this step": [
+            ("c = beta1", "m = beta2 * m + (1 - beta2) * g\n    c = beta1"),
+            ("    m = beta2 * m + (1 - beta2) * g\n    return", "    return"),
+        ],
+        "c stored": [("return p, m", "return p, c")],
+    },
+    "shampoo": {
+        "square roots": [("-0.25", "-0.5")],
+        "averages": [("L = L", "L = 0.95 * L"), ("R = R", "R = 0.95 * R")],
+        "eps added in each step": [("eps)", "t * eps)")],
+        "without this gradient": [
+            ("L = L", "M = L"),
+            ("R = R", "S = R"),
+            ("return p, L, R", "return p, M, S"),
+        ],
+        "one side": [("symmetric_power(L, -0.25, eps) @ g", "g")],
+    },
+    "soap": {
+        "v not reordered": [("reordered(w, L, Q_L, R, Q_R, t, every)", "w")],
+        "bases never turn": [("t, every)", "t, 10**9)")],
+        "t counts the skipped step": [("t - 1, 1", "t, 1")],
+        "decay before the step": [("* (p - lr * u)", "* p - lr * u")],
+        "bases before this gradient": [
+            ("basis(L,", "basis((L - (1 - beta2) * g @ transpose(g)) / beta2,")
+        ],
+        "v from m": [("transpose(Q_L) @ g @", "transpose(Q_L) @ m @")],
+    },
+    "muon": {
+        "no look-ahead": [("beta * m + (1 - beta) * g, m", "m, m")],
+        "g not weighted in the look-ahead": [("(1 - beta) * g, m", "g, m")],
+        "rows for columns": [("aspect(p)", "1 / aspect(p)")],
+        "no size": [("size * o", "o")],
+        "average of directions": [
+            ("(1 - beta) * g\n", "(1 - beta) * newton_schulz(g)\n")
+        ],
+        "ten iterations": [("newton_schulz(u)", "newton_schulz(newton_schulz(u))")],
+    },
 }
 MUTANTS = {
     (rule, what): edits

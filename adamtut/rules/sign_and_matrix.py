@@ -68,9 +68,23 @@ _BASES |= {"Q_L": "rows x rows", "Q_R": "columns x columns"}
 
 @rule(unit="matrix", **_BASES)
 def soap(
-    p, g, m, v, L, R, Q_L, Q_R, t,
-    *, lr=3e-3, beta1=0.95, beta2=0.95, eps=1e-8, weight_decay=1e-2, every=10,
-):  # fmt: skip
+    p,
+    g,
+    m,
+    v,
+    L,
+    R,
+    Q_L,
+    Q_R,
+    t,
+    *,
+    lr=3e-3,
+    beta1=0.95,
+    beta2=0.95,
+    eps=1e-8,
+    weight_decay=1e-2,
+    every=10,
+):
     """SOAP: Vyas et al. 2025, algorithm 3, as the authors' code has it: Adam in the
     eigenbases Q_L, Q_R of Shampoo's L and R, which turn once in `every` steps.
 
@@ -97,9 +111,18 @@ def soap(
 
 @rule(unit="matrix")
 def muon(
-    p, g, m, t,
-    *, lr=2e-2, beta=0.95, weight_decay=0.0, nesterov=1, floor=1.0, rms=0.0,
-):  # fmt: skip
+    p,
+    g,
+    m,
+    t,
+    *,
+    lr=2e-2,
+    beta=0.95,
+    weight_decay=0.0,
+    nesterov=1,
+    floor=1.0,
+    rms=0.0,
+):
     """Muon: Jordan et al. 2024; defaults of their code.
 
     State: 1 float. nesterov 0 leaves the look-ahead out. The size of a step of m rows

@@ -10,8 +10,8 @@ import torch
 
 from oracles.row import Row, optax_with_l2, rows, torch_with_l2
 
-# optax factors a kernel by its two longest axes, so the two agree on matrices
-MATRICES = ((6, 4), (2, 6), (5, 1), (1,))
+# without kernels, which optax factors by their two longest axes; a vector it factors not
+MATRICES = ((6, 4), (2, 6), (5,), (1, 1))
 
 
 @optax_with_l2
