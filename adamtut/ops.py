@@ -246,11 +246,14 @@ def _eigen(x):
     """Eigenvalues (..., n) and -vectors of x, and nan where x is not finite, else 0.
 
     What is not finite is left out, because the libraries raise an error there, for all
-    of the matrices that they are given.
+    of the matrices that they are given. In float64, after division by the largest
+    number: in float32 they raise one for ill-conditioned matrices, too.
     """
-    x = _wide(x)
+    x = x.double() if hasattr(x, "double") else x
     finite = _module(x).nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0)
-    return *_module(x).linalg.eigh(finite), matrix_norm(0 * x)
+    size = maximum(_module(x).amax(abs(finite), (-2, -1)), 1e-300)[..., None]
+    values, vectors = _module(x).linalg.eigh(finite / size[..., None])
+    return values * size, vectors, matrix_norm(0 * x)
 
 
 def _order(xq, q):
