@@ -10,7 +10,7 @@ import torch
 
 from oracles.row import Row, optax_with_l2, rows, torch_with_l2
 
-# without kernels, which optax factors by their two longest axes; a vector it factors not
+# no kernels, which optax factors by their two longest axes; the vector is unfactored
 MATRICES = ((6, 4), (2, 6), (5,), (1, 1))
 
 
