@@ -46,7 +46,8 @@ _FIT = """() => {
   for (const part of document.querySelectorAll(all)) {
     const around = part.parentElement.closest('div, figure, li, td, section');
     const room = around.clientWidth, wide = part.scrollWidth;
-    if (wide > room + 1) part.style.fontSize = `${Math.floor(97 * room / wide)}%`;
+    const size = parseFloat(getComputedStyle(part).fontSize);
+    if (wide > room + 1) part.style.fontSize = `${0.97 * size * room / wide}px`;
   }
 }"""
 _NOT_DRAWN = """() => [...document.querySelectorAll('.math')]
