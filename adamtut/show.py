@@ -128,7 +128,7 @@ def diff(first: str | Callable, second: str | Callable) -> Latex:
     names = [as_rule(x).__name__.replace("_", r"\_") for x in (first, second)]
     body = [rf"- & \text{{{names[0]}}}", rf"+ & \text{{{names[1]}}}"]
     for sign, line in rows:
-        body.append(rf"{sign} & \displaystyle {line.replace('&', '')}")
+        body.append(rf"{sign} & \displaystyle {line.replace('&= ', '= ', 1)}")
     return Latex(_environment("array", body, "{cl}"))
 
 

@@ -165,6 +165,7 @@ def test_the_difference_of_two_rules():
     assert rows == ["-", "+", "-", "+"]
     assert adam.replace("&", "") in text and adamw.replace("&", "") in text
     assert r"\beta_1" not in text  # what they share is left out
+    assert r"& \rho_t > \text{threshold} \\ 0 & \text{else}" in diff("adam", "radam")
     assert "no difference" in diff("adam", "adam")
     assert r"rmsprop\_centered" in diff("rmsprop", "rmsprop_centered")
 
