@@ -360,7 +360,7 @@ def function(source: str) -> Callable:
     if right is None:
         return space[name]
     wrong = rules.rule(space[name], right.unit, **right.starts)
-    wrong.point = right.point
+    wrong.point, wrong.curvature = right.point, right.curvature
     return wrong
 
 
