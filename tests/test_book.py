@@ -286,7 +286,13 @@ def test_ledger_lists_every_claim_and_filters(visit):
         " ".join(x.split()) for x in expected
     ]
     page.fill(".ledger-filter input", "first step is lr")
-    visible = [text for text in rows.all_inner_texts() if text.strip()]
+    page.wait_for_function(  # over a thousand rows: not at once on a busy machine
+        "() => [...document.querySelectorAll('table.ledger tbody tr')]"
+        ".some(x => !x.checkVisibility())"
+    )
+    visible = rows.evaluate_all(  # of a hidden row, innerText has the text, too
+        "all => all.filter(x => x.checkVisibility()).map(x => x.textContent)"
+    )
     assert 0 < len(visible) < len(expected)
     assert all("first step is lr" in " ".join(text.split()) for text in visible)
     page.fill(".ledger-filter input", "")
