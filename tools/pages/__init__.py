@@ -16,6 +16,7 @@ from tools.pages import (
     formulas,
     ledger,
     scripts,
+    sitemap,
     symbols,
     weight,
 )
@@ -26,7 +27,18 @@ def setup(app: Sphinx) -> dict:
     files = sorted(x for x in Path(__file__).parent.rglob("*.*") if x.suffix != ".pyc")
     digest = hashlib.sha256(b"".join(x.read_bytes() for x in files)).hexdigest()
     app.add_config_value("pages_digest", digest, "env")
-    pieces = about, access, api, cells, formulas, ledger, scripts, symbols, weight
+    pieces = (
+        about,
+        access,
+        api,
+        cells,
+        formulas,
+        ledger,
+        scripts,
+        sitemap,
+        symbols,
+        weight,
+    )
     for piece in pieces:
         piece.setup(app)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

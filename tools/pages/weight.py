@@ -73,7 +73,8 @@ def size_figures(body: str, images: dict[str, str], source: Path) -> str:
 
 
 def _trim(app: Sphinx, exception: Exception | None) -> None:
-    if exception or app.builder.name != "html":
+    # where no page is out of date, Sphinx writes none and copies no stylesheet
+    if exception or not hasattr(app.builder, "_orig_css_files"):
         return
     out = Path(app.outdir)
     static = out / "_static"
