@@ -1,7 +1,8 @@
 """The look of the book: one style, one look per optimiser, a few kinds of picture.
 
-Colours are Okabe and Ito's, told apart by the colour-blind; each optimiser has a line
-style and a marker of its own as well, so that a picture also reads in greyscale.
+The hues are Okabe and Ito's, told apart by the colour-blind, in six steps of lightness;
+two optimisers differ in line style or lightness, so that a picture also reads in
+greyscale.
 """
 
 from collections.abc import Sequence
@@ -14,20 +15,21 @@ from adamtut.surfaces import Surface
 
 BLACK, ORANGE, SKY, GREEN, OLIVE, BLUE, RED, PURPLE, GREY = (
     "#000000",
-    "#E69F00",
-    "#56B4E9",
-    "#009E73",
-    "#8A7A00",  # for their yellow, too faint on white
-    "#0072B2",
+    "#C07800",
+    "#2E8BD6",
+    "#008560",
+    "#6E5500",
+    "#004488",
     "#D55E00",
-    "#CC79A7",
+    "#451562",
     "#6E6E6E",
 )
+LONG, DOTS = (0, (10, 3)), (0, (5, 1.5, 1, 1.5, 1, 1.5))  # dashes in line widths
 # colour, line style, marker
 LOOK = {
     "sgd": (GREY, "-", "o"),
     "momentum": (BLUE, "--", "s"),
-    "nesterov": (SKY, "-.", "D"),
+    "nesterov": (BLUE, "-.", "D"),
     "adagrad": (PURPLE, ":", "v"),
     "rmsprop": (GREEN, "-.", "^"),
     "rmsprop_centered": (GREEN, ":", "<"),
@@ -36,30 +38,30 @@ LOOK = {
     "amsgrad": (ORANGE, "--", "P"),
     "adamw": (BLACK, ":", "X"),
     "adamax": (RED, ":", "1"),
-    "nadam": (RED, "--", "2"),
-    "radam": (RED, "-.", "3"),
-    "yogi": (ORANGE, "-", "h"),
-    "adabelief": (ORANGE, ":", "H"),
-    "adabound": (ORANGE, "-.", "d"),
+    "nadam": (RED, "-.", "2"),
+    "radam": (BLACK, DOTS, "3"),
+    "yogi": (ORANGE, LONG, "h"),
+    "adabelief": (OLIVE, LONG, "H"),
+    "adabound": (PURPLE, LONG, "d"),
     "adan": (OLIVE, "-", "8"),
     "adopt": (OLIVE, "-.", "p"),
     "ademamix": (OLIVE, ":", "4"),
-    "cautious": (BLACK, "-", "+"),
+    "cautious": (BLACK, LONG, "+"),
     "grams": (BLACK, "--", "x"),
     "mars": (BLACK, "-.", "|"),
     "adafactor": (PURPLE, "-", "v"),
     "adam_mini": (PURPLE, "--", "<"),
-    "lars": (SKY, "-", "^"),
-    "lamb": (SKY, "--", ">"),
+    "lars": (PURPLE, "-.", "^"),
+    "lamb": (SKY, DOTS, ">"),
     "signum": (BLUE, "-", "_"),
-    "lion": (BLUE, "-.", "d"),
-    "shampoo": (GREEN, "-", "s"),
+    "lion": (BLUE, ":", "d"),
+    "shampoo": (GREEN, LONG, "s"),
     "soap": (GREEN, "--", "D"),
-    "muon": (BLUE, ":", "p"),
-    "d_adaptation": (GREY, "--", "h"),
-    "prodigy": (GREY, "-.", "H"),
-    "schedule_free": (SKY, ":", "8"),
-    "sophia": (GREY, ":", "X"),
+    "muon": (BLUE, LONG, "p"),
+    "d_adaptation": (BLUE, DOTS, "h"),
+    "prodigy": (OLIVE, DOTS, "H"),
+    "schedule_free": (BLACK, "-", "8"),
+    "sophia": (GREY, DOTS, "X"),
 }
 COLOR = {name: look[0] for name, look in LOOK.items()}
 

@@ -133,7 +133,7 @@ def diff(first: str | Callable, second: str | Callable) -> Latex:
 
 
 def _environment(name: str, rows: list[str], columns: str = "") -> str:
-    body = " \\\\[4pt]\n".join(rows)
+    body = " \\\\[8pt]\n".join(rows)
     return f"\\begin{{{name}}}{columns}\n{body}\n\\end{{{name}}}"
 
 

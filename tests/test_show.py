@@ -153,7 +153,7 @@ def test_the_braces_of_every_box_match(rule):
     assert box.count("{") == box.count("}")
     assert box.count(r"\left(") == box.count(r"\right)")
     cases = box.count(r"\begin{cases}")
-    assert len(lines(rule)) == box.count("&=") == box.count("[4pt]") + 1
+    assert len(lines(rule)) == box.count("&=") == box.count("[8pt]") + 1
     assert cases == box.count(r"\end{cases}") == box.count(r"\text{else}")
     assert not re.search(r"\^(\{[^{}]*(\{[^{}]*\})?[^{}]*\}|\w)\^", box), "x^a^b"
 

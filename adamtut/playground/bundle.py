@@ -15,7 +15,7 @@ import matplotlib.colors
 import numpy as np
 
 from adamtut.playground import translate
-from adamtut.plots import LOOK
+from adamtut.plots import DOTS, LONG, LOOK
 from adamtut.rules import RULES, check_hyper
 from adamtut.surfaces import SURFACES, Surface, quadratic
 
@@ -23,7 +23,14 @@ HERE = Path(__file__).parent
 PARTS = ["simulate.js", "setting.js", "draw.js", "element.js"]
 DARK = "#121212"  # the background of the book's dark theme
 CONTRAST = 4.5  # of a line with it; WCAG asks 3 of a line, 4.5 of text
-_DASHES = {"-": [], "--": [8, 4], "-.": [8, 3, 2, 3], ":": [2, 3]}
+_DASHES = {
+    "-": [],
+    "--": [8, 4],
+    "-.": [8, 3, 2, 3],
+    ":": [2, 3],
+    LONG: [16, 4],
+    DOTS: [8, 3, 2, 3, 2, 3],
+}
 
 
 def offered_rules() -> dict[str, Callable]:
