@@ -1,7 +1,7 @@
 """The tournament: every rule, every task, the same number of trials, many seeds.
 
     python -m adamtut.tournament [--folder DIR] [--trials 20] [--seeds 6]
-        [--engine vmap|ray] [--address ...] [--only RULE ...] [--record]
+        [--engine vmap|ray] [--address ...] [--only NAME ...] [--record]
 
 Declared before any run: for each rule and task, `trials` settings are drawn at random
 from the rule's space (below), each is trained from seed 0, and the one with the lowest
@@ -241,13 +241,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=6)
     parser.add_argument("--engine", choices=("vmap", "ray"), default="vmap")
     parser.add_argument("--address", help="of a Ray cluster")
-    parser.add_argument("--only", nargs="+", metavar="RULE", help="these rules")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these entrants")
     parser.add_argument("--record", action="store_true", help="into the package")
     options = parser.parse_args(arguments)
-    chosen = [x for x in entrants() if not options.only or x.name in options.only]
-    if not chosen or options.record and options.only:
-        names = ", ".join(x.name for x in entrants())
-        parser.error(f"--only takes some of {names}; --record takes them all")
+    all_of_them = {x.name: x for x in entrants()}
+    unknown = set(options.only or ()) - set(all_of_them)
+    if unknown:
+        parser.error(
+            f"--only {', '.join(sorted(unknown))}: no entrant has that name; "
+            f"allowed: {', '.join(all_of_them)}"
+        )
+    if options.record and options.only:
+        parser.error("--record takes all entrants; allowed: one of --only and --record")
+    chosen = [all_of_them[name] for name in options.only or all_of_them]
     engine = {"engine": options.engine}
     if options.address:
         engine["address"] = options.address
