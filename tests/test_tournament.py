@@ -260,6 +260,9 @@ def test_bowls_have_the_condition_and_the_floor_that_are_said(name, kappa):
     assert float(loss(bowl.minimum)) == pytest.approx(task.floor, rel=1e-5, abs=1e-12)
     slope = torch.autograd.functional.jacobian(loss, bowl.minimum)
     assert float(slope.abs().max()) < 1e-6
+    for seed in range(20):  # no run begins near the end
+        start = net(seed).double().weight.flatten()
+        assert float((start - bowl.minimum).norm()) > 5
 
 
 def test_words_are_sparse_and_entries_have_rank_four():
