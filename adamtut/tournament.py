@@ -57,19 +57,28 @@ _REST = {name: "adamw" for name in ("muon", "shampoo", "soap")}
 
 @dataclass(frozen=True)
 class Entrant:
-    """Who takes part: a rule at a constant rate, or with a cosine schedule."""
+    """Who takes part: a rule at a constant rate, or with a cosine schedule.
+
+    search   which stream its trials are drawn from
+    """
 
     rule: str
     cosine: bool = False
+    search: int = 0
 
     @property
     def name(self) -> str:
-        return f"{self.rule} + cosine" if self.cosine else self.rule
+        again = " again" if self.search else ""
+        return f"{self.rule} + cosine" if self.cosine else self.rule + again
 
 
 def entrants() -> list[Entrant]:
-    """Every rule at a constant rate, and AdamW with a schedule."""
-    return [*map(Entrant, RULES), Entrant("adamw", cosine=True)]
+    """Every rule at a constant rate, AdamW with a schedule, and a control.
+
+    The control is Adam with other draws: what separates it from Adam is luck.
+    """
+    extra = [Entrant("adamw", cosine=True), Entrant("adam", search=1)]
+    return [*map(Entrant, RULES), *extra]
 
 
 def draws(rule: str, trials: int, seed: int = 0) -> list[dict[str, float]]:
@@ -116,7 +125,7 @@ def play(
         "schedule": _cosine(task.steps) if entrant.cosine else None,
         "progress": False,
     } | options
-    settings = draws(entrant.rule, trials)
+    settings = draws(entrant.rule, trials, entrant.search)
     if folder is None:
         folders = [None, None]
     else:

@@ -14,9 +14,9 @@ from adamtut.tournament import Entrant, draws, play
 
 SHORT = {
     "quadratic": dataclasses.replace(TASKS["quadratic"], steps=40),
-    "MLP": dataclasses.replace(TASKS["MLP"], steps=20),
+    "MLP": dataclasses.replace(TASKS["MLP"], steps=10),
 }
-FEW = [Entrant("adam"), Entrant("muon"), Entrant("adamw", cosine=True)]
+FEW = [Entrant("adam"), Entrant("adam", search=1), Entrant("adamw", cosine=True)]
 
 
 # What is declared
@@ -84,10 +84,10 @@ def test_play_tunes_on_one_seed_and_trains_from_others(tmp_path):
 
 def test_a_run_that_diverges_is_infinite_and_never_chosen(monkeypatch):
     settings = [{"lr": 1e4}, {"lr": 1e-2}]
-    monkeypatch.setattr(tournament, "draws", lambda rule, trials: settings)
+    monkeypatch.setattr(tournament, "draws", lambda *_: settings)
     one = play(SHORT["quadratic"], Entrant("sgd"), trials=2, seeds=1)
     assert one["trials"][0] == np.inf and one["setting"] == settings[1]
-    monkeypatch.setattr(tournament, "draws", lambda rule, trials: settings[:1])
+    monkeypatch.setattr(tournament, "draws", lambda *_: settings[:1])
     one = play(SHORT["quadratic"], Entrant("sgd"), trials=1, seeds=1)
     assert one["train"][0][-1] == np.inf
 
@@ -112,7 +112,7 @@ def test_interrupted_and_resumed_records_the_same(small, monkeypatch, tmp_path):
     whole = tournament.records()
     assert whole["about"]["digest"] == tournament.code_digest()
     assert whole["about"]["trials"] == whole["about"]["seeds"] == 2
-    assert whole["results"]["MLP"]["muon"]["train"].shape[0] == 2
+    assert whole["results"]["MLP"]["adam again"]["train"].shape[0] == 2
 
     small[1] = str(tmp_path / "again")
     kind, calls = tournament.sweep, []
@@ -204,7 +204,7 @@ def test_records_are_of_the_code_of_today():
         assert set(of_task) == {x.name for x in tournament.entrants()}
         for name, one in of_task.items():
             entrant = next(x for x in tournament.entrants() if x.name == name)
-            tried = draws(entrant.rule, saved["about"]["trials"])
+            tried = draws(entrant.rule, saved["about"]["trials"], entrant.search)
             best = tried[int(one["trials"].argmin())]
             assert one["setting"] == pytest.approx(best, rel=1e-3)
             assert len(one["train"]) == len(one["test"]) == saved["about"]["seeds"]
