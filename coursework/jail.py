@@ -1,0 +1,370 @@
+"""A process in which a submission runs: bounded, without network, with nothing to see.
+
+`Jail` starts `runner.py`, asks it, and kills it. What is around it depends on the
+machine (`protections`):
+
+- bubblewrap as root: own mounts, network, processes, and another user;
+- bubblewrap as anybody else: the same through a user namespace;
+- no bubblewrap, as root: another user;
+- otherwise: resource limits alone.
+"""
+
+import functools
+import importlib.metadata
+import itertools
+import json
+import os
+import re
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+MB = 1024**2
+_FIRST_USER = 1_000_000  # no machine gives these to its own users
+_slots = itertools.count()
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a submission may use; times in seconds, sizes in bytes."""
+
+    cpu: int = 60  # of one process
+    memory: int = 1024 * MB  # of all its processes together, and of the address space
+    processes: int = 16  # threads count
+    file: int = 16 * MB  # one file, and all of /tmp
+    files: int = 64  # open at once
+    reply: int = 32 * MB  # one line of JSON
+
+
+class JailError(Exception):
+    """The process died, broke the protocol, or ran out of a bound; says which."""
+
+
+class Jail:
+    """One process for one submission; a context manager.
+
+    packages   distributions that may be imported, with what they require
+    """
+
+    def __init__(self, packages=("numpy",), bounds=Bounds()):  # noqa: B008
+        self.bounds = bounds
+        self._user = _FIRST_USER + os.getpid() % 1_000_000 * 1000 + next(_slots) % 1000
+        command = _command(tuple(packages), bounds, self._user, how())
+        self._errors = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            start_new_session=True,
+            cwd="/",
+            env=_ENVIRONMENT,
+        )
+        os.set_blocking(self._process.stdout.fileno(), False)
+        os.set_blocking(self._process.stdin.fileno(), False)
+        self._pending = b""
+        self._number = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def ask(self, request: dict, seconds: float) -> dict:
+        """The reply to a request; JailError where there is none in time.
+
+        After a JailError the process is gone.
+        """
+        self._number += 1
+        line = json.dumps({**request, "id": self._number}).encode() + b"\n"
+        try:
+            reply = json.loads(self._exchange(line, time.monotonic() + seconds))
+            if not isinstance(reply, dict) or reply.get("id") != self._number:
+                raise JailError("it wrote into the channel of the grader")
+            return reply
+        except JailError:
+            self.close()
+            raise
+        except (ValueError, RecursionError):  # not JSON, or JSON made to hurt
+            self.close()
+            raise JailError("it wrote into the channel of the grader") from None
+
+    def close(self) -> None:
+        """Kill the process and everything that it started."""
+        if self._process.poll() is None:
+            try:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self._process.wait()
+        if how() == "another user":
+            _kill_user(self._user)
+        for pipe in (self._process.stdin, self._process.stdout, self._errors):
+            try:
+                pipe.close()
+            except OSError:  # unsent requests
+                pass
+
+    def _exchange(self, line, deadline):
+        """Send one line and read one, watching time, memory and size."""
+        sending, out = memoryview(line), self._process.stdin.fileno()
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            selector.register(self._process.stdin, selectors.EVENT_WRITE)
+            while b"\n" not in self._pending:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise JailError("it took too long")
+                ready = selector.select(min(left, 0.1))
+                if not ready and memory_of(self._process.pid) > self.bounds.memory:
+                    raise JailError(
+                        f"it used over {self.bounds.memory // MB} MB of memory"
+                    )
+                for key, _ in ready:
+                    if key.fileobj is self._process.stdout:
+                        self._read()
+                        continue
+                    try:
+                        sending = sending[os.write(out, sending[:65536]) :]
+                    except BrokenPipeError:
+                        raise JailError(self._died()) from None
+                    if not sending:
+                        selector.unregister(self._process.stdin)
+        reply, _, self._pending = self._pending.partition(b"\n")
+        return reply
+
+    def _read(self):
+        data = os.read(self._process.stdout.fileno(), MB)
+        if not data:
+            raise JailError(self._died())
+        self._pending += data
+        if len(self._pending) > self.bounds.reply:
+            raise JailError(f"its answer is over {self.bounds.reply // MB} MB")
+
+    def _died(self):
+        try:
+            code = self._process.wait(1)
+        except subprocess.TimeoutExpired:
+            return "it closed its channel to the grader"
+        self._errors.seek(0)
+        said = self._errors.read(2000).decode(errors="replace").strip()
+        if said.startswith(("bwrap:", "setpriv:")):
+            raise RuntimeError(f"The jail does not start on this machine: {said}")
+        number = -code if code < 0 else code - 128
+        if 0 < number < 65:
+            name = signal.Signals(number).name if number in _SIGNALS else number
+            if number == signal.SIGXCPU:
+                return f"it used over {self.bounds.cpu} s of processor time"
+            return f"its process was ended by {name}"
+        return f"its process ended itself (exit status {code})"
+
+
+_SIGNALS = {s.value for s in signal.Signals}
+_ENVIRONMENT = {
+    "HOME": "/tmp",
+    "LANG": "C.UTF-8",
+    "MPLBACKEND": "Agg",
+    "MPLCONFIGDIR": "/tmp",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "PATH": "/usr/bin:/bin",
+}
+
+
+@functools.cache
+def how() -> str:
+    """What holds a submission here.
+
+    One of "bubblewrap, another user", "bubblewrap, user namespace", "another user",
+    "limits".
+    """
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    if shutil.which("bwrap"):
+        way = f"bubblewrap, {'another user' if root else 'user namespace'}"
+        if _starts(way):
+            return way
+    return "another user" if root and _starts("another user") else "limits"
+
+
+def _starts(way):
+    command = _command(("numpy",), Bounds(), _FIRST_USER, way)
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=20
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
+
+
+def protections() -> dict[str, bool]:
+    """Each protection and whether this machine gives it."""
+    bubble, user = "bubblewrap" in how(), how() != "limits"
+    limits = os.name == "posix"
+    return {
+        "no network": bubble,
+        "no sight of tests, solutions and other submissions": bubble,
+        "a limit on all files together": bubble,
+        "another user than the grader's": user,
+        "an end to every process that it started": bubble or user,
+        "limits on time, memory, processes, size and number of files": limits,
+    }
+
+
+def _command(packages, bounds, user, way):
+    limits = {
+        "AS": 8 * bounds.memory if "torch" in packages else bounds.memory,
+        "CORE": 0,
+        "CPU": bounds.cpu,
+        "FSIZE": bounds.file,
+        "NOFILE": bounds.files,
+        "NPROC": bounds.processes,
+    }
+    if way == "limits":
+        limits["NPROC"] += _own_threads()
+    bubble = "bubblewrap" in way
+    folders = ["/packages"] if bubble else [_site()]
+    runner = "/grader/runner.py" if bubble else str(HERE / "runner.py")
+    python = os.path.realpath(sys.executable)
+    return [
+        *_around(way, packages, user, bounds),
+        *(python, "-I", "-S", "-B", runner, json.dumps(limits), *folders),
+    ]
+
+
+def _around(way, packages, user, bounds):
+    """The words before the command that runs."""
+    drop = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
+    drop += ["--inh-caps=-all", "--no-new-privs", "--"]
+    if way == "limits":
+        return []
+    if way == "another user":
+        return drop
+    words = ["bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net"]
+    words += ["--unshare-uts", "--unshare-cgroup-try", "--new-session"]
+    words += ["--die-with-parent", "--proc", "/proc", "--dev", "/dev"]
+    words += ["--size", str(bounds.file), "--perms", "1777", "--tmpfs", "/dev/shm"]
+    words += ["--size", str(bounds.file), "--perms", "1777", "--tmpfs", "/tmp"]
+    base = os.path.realpath(sys.base_prefix)
+    # bubblewrap would make these readable for root alone
+    for folder in ("/etc", "/grader", "/packages", *reversed(Path(base).parents[:-1])):
+        words += ["--perms", "0755", "--dir", str(folder)]
+    for folder in ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache"):
+        if os.path.islink(folder):
+            words += ["--symlink", os.readlink(folder), folder]
+        elif os.path.exists(folder):
+            words += ["--ro-bind", folder, folder]
+    if not base.startswith("/usr/") and base != "/usr":
+        words += ["--ro-bind", base, base]
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    for prefix in {base, "/usr", "/usr/local"}:
+        for name in (f"{version}/site-packages", "python3/dist-packages"):
+            folder = f"{prefix}/lib/{name}"
+            if os.path.isdir(folder):  # what the machine has installed is not for them
+                words += ["--tmpfs", folder]
+    for name in ("cases.py", "runner.py"):
+        words += ["--ro-bind", str(HERE / name), f"/grader/{name}"]
+    for path in _files(packages):
+        words += ["--ro-bind", str(path), f"/packages/{path.name}"]
+    words += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"]
+    if way == "bubblewrap, user namespace":
+        return [*words, "--unshare-user", "--disable-userns", "--"]
+    keep = ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    return [*words, *keep, "--", *drop]
+
+
+@functools.cache
+def _files(packages):
+    """What these distributions and those they require put into site-packages."""
+    found, waiting, seen = {}, list(packages), set()
+    while waiting:
+        name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
+        if name in seen:
+            continue
+        seen.add(name)
+        try:
+            distribution = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            if name in packages:
+                raise ValueError(
+                    f"The assignment may use {name!r}, which is not installed here"
+                ) from None
+            continue  # an optional one of another system
+        root = Path(distribution.locate_file(""))
+        for file in distribution.files or ():
+            top = file.parts[0]
+            if top not in ("..", "__pycache__") and not os.path.isabs(top):
+                found[top] = root / top
+        for line in distribution.requires or ():
+            if "extra ==" not in line:
+                waiting.append(re.match(r"[\w.-]+", line)[0])
+    return tuple(path for path in found.values() if path.exists())
+
+
+def _site():
+    import numpy
+
+    return str(Path(numpy.__file__).resolve().parent.parent)
+
+
+def memory_of(pid: int) -> int:
+    """Bytes that a process and all below it hold, without what files back."""
+    page, parents, sizes = os.sysconf("SC_PAGE_SIZE"), {}, {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat", encoding="utf-8") as file:
+                fields = file.read().rpartition(")")[2].split()
+            with open(f"/proc/{name}/statm", encoding="utf-8") as file:
+                _, resident, shared, *_ = map(int, file.read().split())
+        except (OSError, ValueError):  # ended meanwhile
+            continue
+        parents[int(name)] = int(fields[1])
+        sizes[int(name)] = max(resident - shared, 0) * page
+    total = 0
+    for child in sizes:
+        at = child
+        while at in parents and at != pid:
+            at = parents[at]
+        total += sizes[child] if at == pid else 0
+    return total
+
+
+def _own_threads():
+    """How many threads this user runs already: the limit counts them."""
+    count, own = 0, os.geteuid()
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.stat(f"/proc/{name}").st_uid == own:
+                count += len(os.listdir(f"/proc/{name}/task"))
+        except OSError:
+            continue
+    return count
+
+
+def _kill_user(user):
+    """End what a user runs, again until nothing is left."""
+    for _ in range(100):
+        alive = []
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                if os.stat(f"/proc/{name}").st_uid == user:
+                    alive.append(int(name))
+            except OSError:
+                continue
+        if not alive:
+            return
+        for pid in alive:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        time.sleep(0.01)
