@@ -130,6 +130,8 @@ def run_case(case, namespace):
                 answers.append(pack(result))
             names = step["keep"]
             if names:
+                if result is None:
+                    raise TypeError(f"{step['call']} returns None: is it written?")
                 results = [result] if len(names) == 1 else list(result)
                 if len(results) != len(names):
                     raise ValueError(

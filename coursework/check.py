@@ -10,6 +10,15 @@ import zlib
 from coursework.cases import run_case, unpack, unpack_case
 from coursework.compare import describe, nearest
 
+# The first line of the cell that holds them: Colab hides the rest, the grader skips it.
+TITLE = '#@title Checks: run this cell once { display-mode: "form" }'
+ANSWER = "_Type your answer here, replacing this line._"
+
+
+def answer_mark(name):
+    """What the cell of a written answer begins with, so that it is found again."""
+    return f"<!-- answer: {name} -->"
+
 
 class Check:
     """`check("one-step")` in a notebook: says what is right, or names the mistake.

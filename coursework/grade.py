@@ -11,12 +11,17 @@ import time
 
 import numpy as np
 
-from coursework import notebook
+from coursework import check, notebook
 from coursework.assignment import Assignment
 from coursework.cases import pack_case, unpack
 from coursework.jail import Jail, JailError, how, protections
 
-MAX_STARTS = 8  # of the process; each start runs the cells again
+LONGEST_ANSWER = 20_000  # characters
+MAX_STARTS = 20  # of the process; each start runs the cells again
+
+
+class ProcessError(Exception):
+    """The process of a submission failed; the message is a sentence for its student."""
 
 
 class Session:
@@ -40,22 +45,26 @@ class Session:
         self._stop()
 
     def answers(self, case: list[dict], seconds: float) -> list | str:
-        """What the notebook's functions answer, or the text of what went wrong."""
+        """What the notebook's functions answer, or the text of the error they raised.
+
+        Raises ProcessError where the process failed; the next call starts a new one.
+        """
         try:
             self._start()
             reply = self._jail.ask({"case": pack_case(case)}, self._left(seconds))
             if reply.get("error"):
-                return str(reply["error"])[:400]
+                return str(reply["error"])[:300]
             found = reply["answers"]
             if not isinstance(found, list):
-                raise ValueError
+                raise TypeError
             return [unpack(x) for x in found]
         except JailError as error:
             self._stop()
-            return f"a failure of the process: {error}"
+            text = str(error)
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             self._stop()
-            return "a failure of the process: its answer is not one"
+            text = "its answer cannot be read"
+        raise ProcessError(f"{text[0].upper()}{text[1:]}.")
 
     def _left(self, seconds):
         left = self._end - time.monotonic()
@@ -75,9 +84,11 @@ class Session:
             if self._starts == MAX_STARTS:
                 raise JailError(f"its process ended {MAX_STARTS} times")
             self._starts += 1
-            self._jail = Jail(self.assignment.packages, self.assignment.bounds)
+            self._jail = Jail(
+                self.assignment.packages, self.assignment.bounds, self._handed_out()
+            )
             for number, source in enumerate(self.cells, 1):
-                if number in self._fatal:
+                if number in self._fatal or source.startswith(check.TITLE):
                     continue
                 try:
                     seconds = self._left(self.assignment.cell_seconds)
@@ -88,7 +99,11 @@ class Session:
                     self.faults[number] = str(error)
                     break
                 if reply.get("error"):
-                    self.faults[number] = str(reply["error"])[:400]
+                    where = f"line {reply['line']}: " if reply.get("line") else ""
+                    self.faults[number] = f"{where}{reply['error']}"[:300]
+
+    def _handed_out(self):
+        return [self.assignment.folder / name for name in self.assignment.files]
 
 
 def grade(
@@ -124,6 +139,11 @@ def grade(
         found, note = [], note or str(error)
     if note:
         return _ungraded(record, assignment, note) | _when(begin)
+    record["written"] = {
+        part["name"]: text
+        for part in assignment.written
+        if (text := written(found, part["name"]))
+    }
     code = [source for kind, source in found if kind == "code"]
     with Session(assignment, code) as session:
         for question in assignment.questions:
@@ -145,6 +165,14 @@ def grade(
     return record | _when(begin)
 
 
+def written(cells: list[tuple[str, str]], name: str) -> str:
+    """The written answer to the question `name`; "" where there is none."""
+    mark = check.answer_mark(name)
+    texts = [text.replace(mark, "") for _, text in cells if mark in text]
+    found = "\n".join(texts).strip()
+    return "" if found == check.ANSWER else found[:LONGEST_ANSWER]
+
+
 def _ungraded(record: dict, assignment: Assignment, note: str) -> dict:
     """The record of a submission that cannot be graded: no points, and why."""
     questions = [
@@ -159,9 +187,10 @@ def _fault(session, question, rng):
     cases, answers = [], []
     for _ in range(question.cases):
         cases.append(question.draw(rng))
-        answers.append(session.answers(cases[-1], question.seconds))
-        if isinstance(answers[-1], str) and answers[-1].startswith("a failure"):
-            return answers[-1].partition(": ")[2].capitalize() + "."
+        try:
+            answers.append(session.answers(cases[-1], question.seconds))
+        except ProcessError as error:
+            return str(error)
     return question.verdict(cases, answers)
 
 

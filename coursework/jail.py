@@ -51,12 +51,19 @@ class Jail:
     """One process for one submission; a context manager.
 
     packages   distributions that may be imported, with what they require
+    files      paths of what it finds where it works
     """
 
-    def __init__(self, packages=("numpy",), bounds=Bounds()):  # noqa: B008
+    def __init__(self, packages=("numpy",), bounds=Bounds(), files=()):  # noqa: B008
         self.bounds = bounds
         self._user = _FIRST_USER + os.getpid() % 1_000_000 * 1000 + next(_slots) % 1000
-        command = _command(tuple(packages), bounds, self._user, how())
+        command = _command(tuple(packages), bounds, self._user, how(), files)
+        self._folder = tempfile.TemporaryDirectory(prefix="submission-")
+        if "bubblewrap" not in how():  # it works there; bubblewrap has its own /tmp
+            for file in files:
+                shutil.copy(file, self._folder.name)
+            if how() == "another user":
+                os.chown(self._folder.name, self._user, self._user)
         self._errors = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             command,
@@ -64,8 +71,8 @@ class Jail:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             start_new_session=True,
-            cwd="/",
-            env=_ENVIRONMENT,
+            cwd=self._folder.name,
+            env=_environment(self._folder.name),
         )
         os.set_blocking(self._process.stdout.fileno(), False)
         os.set_blocking(self._process.stdin.fileno(), False)
@@ -107,6 +114,7 @@ class Jail:
         self._process.wait()
         if how() == "another user":
             _kill_user(self._user)
+        self._folder.cleanup()
         for pipe in (self._process.stdin, self._process.stdout, self._errors):
             try:
                 pipe.close()
@@ -168,16 +176,21 @@ class Jail:
 
 
 _SIGNALS = {s.value for s in signal.Signals}
-_ENVIRONMENT = {
-    "HOME": "/tmp",
-    "LANG": "C.UTF-8",
-    "MPLBACKEND": "Agg",
-    "MPLCONFIGDIR": "/tmp",
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "PATH": "/usr/bin:/bin",
-}
+
+
+def _environment(folder):
+    """All that it sees of the grader's environment: nothing."""
+    return {
+        "HOME": folder,
+        "LANG": "C.UTF-8",
+        "MPLBACKEND": "Agg",
+        "MPLCONFIGDIR": folder,
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "PATH": "/usr/bin:/bin",
+        "TMPDIR": folder,
+    }
 
 
 @functools.cache
@@ -220,7 +233,7 @@ def protections() -> dict[str, bool]:
     }
 
 
-def _command(packages, bounds, user, way):
+def _command(packages, bounds, user, way, files=()):
     limits = {
         "AS": 8 * bounds.memory if "torch" in packages else bounds.memory,
         "CORE": 0,
@@ -236,12 +249,12 @@ def _command(packages, bounds, user, way):
     runner = "/grader/runner.py" if bubble else str(HERE / "runner.py")
     python = os.path.realpath(sys.executable)
     return [
-        *_around(way, packages, user, bounds),
+        *_around(way, packages, user, bounds, files),
         *(python, "-I", "-S", "-B", runner, json.dumps(limits), *folders),
     ]
 
 
-def _around(way, packages, user, bounds):
+def _around(way, packages, user, bounds, files):
     """The words before the command that runs."""
     drop = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
     drop += ["--inh-caps=-all", "--no-new-privs", "--"]
@@ -275,6 +288,14 @@ def _around(way, packages, user, bounds):
         words += ["--ro-bind", str(HERE / name), f"/grader/{name}"]
     for path in _files(packages):
         words += ["--ro-bind", str(path), f"/packages/{path.name}"]
+    for path in (
+        _fonts() if any(p.name == "matplotlib" for p in _files(packages)) else ()
+    ):
+        words += ["--ro-bind", str(path), f"/tmp/{path.name}"]
+    for path in files:
+        words += ["--ro-bind", str(path), f"/tmp/{Path(path).name}"]
+    for name in ("HOME", "MPLCONFIGDIR", "TMPDIR"):
+        words += ["--setenv", name, "/tmp"]
     words += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"]
     if way == "bubblewrap, user namespace":
         return [*words, "--unshare-user", "--disable-userns", "--"]
@@ -308,6 +329,15 @@ def _files(packages):
             if "extra ==" not in line:
                 waiting.append(re.match(r"[\w.-]+", line)[0])
     return tuple(path for path in found.values() if path.exists())
+
+
+@functools.cache
+def _fonts():
+    """matplotlib's list of fonts: looking for them takes longer than a submission."""
+    import matplotlib
+    from matplotlib import pyplot  # noqa: F401 -- writes the list where it is new
+
+    return tuple(Path(matplotlib.get_cachedir()).glob("fontlist-*.json"))
 
 
 def _site():

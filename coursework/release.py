@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import re
 import shutil
 import tempfile
 import zlib
@@ -70,9 +71,30 @@ def student_notebook(assignment: Assignment) -> nbformat.NotebookNode:
             cell.metadata = nbformat.from_dict(
                 {"cellView": "form", "jupyter": {"source_hidden": True}}
             )
+    _mark_answers(nb, [part["name"] for part in assignment.written])
     header = nbformat.v4.new_markdown_cell(about(assignment), id="about")
     nb.cells.insert(1, header)
     return nb
+
+
+def _mark_answers(nb, names):
+    """Name the cells for the written answers, which otter marks by their place."""
+    waiting = list(names)
+    for cell in nb.cells:
+        if cell.cell_type != "markdown":
+            continue
+        cell.source = re.sub("<!-- (BEGIN|END) QUESTION -->", "", cell.source).strip()
+        if "otter_answer_cell" in cell.metadata.get("tags", []):
+            if not waiting:
+                raise AssignmentError(
+                    f"The master has more written answers than assignment.yml: {names}"
+                )
+            cell.source = f"{check.answer_mark(waiting.pop(0))}\n{check.ANSWER}"
+    if waiting:
+        raise AssignmentError(
+            f"The master has no written answer (manual: true) for: {', '.join(waiting)}"
+        )
+    nb.cells = [cell for cell in nb.cells if cell.source]
 
 
 def about(assignment: Assignment) -> str:
@@ -103,7 +125,7 @@ def checks_source(assignment: Assignment) -> str:
     """The cell that defines `check`: it needs NumPy alone, holds no answer's code."""
     judges = [q for q in assignment.questions if q.judge]
     parts = [
-        '#@title Checks: run this cell once { display-mode: "form" }',
+        check.TITLE,
         *(_alone(module) for module in (cases, compare, check)),
         *(inspect.getsource(q.judge) for q in judges),
         "check = Check(",

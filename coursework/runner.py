@@ -6,7 +6,7 @@ Nothing here is trusted by the side that reads the answers. LIMITS is JSON, name
 `resource` limits to numbers; FOLDERs hold the packages that may be imported.
 Requests come on standard input, one JSON a line, and each gets one line back:
 
-    {"id": 1, "cell": SOURCE}  ->  {"id": 1, "error": null or a text}
+    {"id": 1, "cell": SOURCE}  ->  {"id": 1, "error": null or a text, "line": of it}
     {"id": 2, "case": CASE}    ->  {"id": 2, "answers": [...], "error": null}
 """
 
@@ -32,17 +32,21 @@ def main():
         cases.run_case,
         cases.unpack_case,
     )
-    namespace = {"__name__": "__main__", "get_ipython": lambda: _Shell()}
+    namespace = {
+        "__name__": "__main__",
+        "check": lambda *_: None,
+        "get_ipython": _Shell,
+    }
     for line in requests:
         request = loads(line)
-        reply = {"id": request["id"], "error": None}
+        reply = {"id": request["id"], "error": None, "line": None}
         try:
             if "cell" in request:
                 exec(compile(python(request["cell"]), "cell", "exec"), namespace)
             else:
                 reply["answers"] = run_case(unpack_case(request["case"]), namespace)
         except BaseException as error:  # SystemExit and KeyboardInterrupt too
-            reply["error"] = _described(error)
+            reply["error"], reply["line"] = _described(error), _line(error)
         replies.write(dumps(reply) + "\n")
         replies.flush()
 
@@ -100,19 +104,22 @@ def _limit(limits):
 
 
 def _described(error):
-    """Type, message and line of an error, short."""
     try:
-        text = f"{type(error).__name__}: {error}"
-    except BaseException:
-        text = type(error).__name__
+        return f"{type(error).__name__}: {error}"[:300]
+    except BaseException:  # an error whose __str__ raises
+        return type(error).__name__
+
+
+def _line(error):
+    """The line of its cell that raised it."""
+    if isinstance(error, SyntaxError):
+        return error.lineno
     line, trace = None, error.__traceback__
     while trace:
         if trace.tb_frame.f_code.co_filename == "cell":
             line = trace.tb_lineno
         trace = trace.tb_next
-    if isinstance(error, SyntaxError):
-        line = error.lineno
-    return text[:300] + (f" (line {line} of its cell)" if line else "")
+    return line
 
 
 if __name__ == "__main__":
