@@ -10,6 +10,7 @@ from coursework.course import CourseError, grade_course, write
 from coursework.grade import grade
 from coursework.jail import how, protections
 from coursework.notebook import SubmissionError, read_bytes
+from coursework.package import gradescope, package
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,7 +47,13 @@ def _parser():
     one.add_argument("--out", type=Path, required=True, metavar="JSON")
     one.add_argument("--student", help="default: the notebook's name")
     one.add_argument("--seed", default="", help="the course's secret")
+    one.add_argument("--gradescope", type=Path, metavar="JSON", help="results.json too")
     one.set_defaults(run=_grade_one)
+
+    one = commands.add_parser("package", help="an autograder zip for Gradescope")
+    one.add_argument("name", metavar="ASSIGNMENT")
+    one.add_argument("--out", type=Path, metavar="ZIP", help="default: ASSIGNMENT.zip")
+    one.set_defaults(run=_package)
     return parser
 
 
@@ -61,7 +68,7 @@ def _release(options):
 def _grade(options):
     name = options.assignment or options.submissions.resolve().name
     assignment = assignments.load(name)
-    _say_protections()
+    _say_protections((options.submissions, options.out.resolve().parent))
     path, notes = grade_course(
         assignment, options.submissions, options.out, options.jobs
     )
@@ -76,17 +83,36 @@ def _grade_one(options):
     student = options.student or options.submission.stem
     data, note = b"", ""
     try:
-        data = read_bytes(options.submission)
+        data = read_bytes(_only(options.submission))
     except SubmissionError as error:
         note = str(error)
     record = grade(assignment, data, student, options.seed, note)
     write(options.out, json.dumps(record, indent=1, sort_keys=True) + "\n")
+    if options.gradescope:
+        write(options.gradescope, json.dumps(gradescope(record), indent=1) + "\n")
     print(f"{student}: {record['points']:g} of {record['of']:g}")
     return 0
 
 
-def _say_protections():
-    missing = [name for name, given in protections().items() if not given]
+def _package(options):
+    assignment = assignments.load(options.name)
+    print(package(assignment, options.out or Path(f"{assignment.name}.zip")))
+    return 0
+
+
+def _only(path):
+    """The notebook, or the only one in a folder."""
+    if not path.is_dir():
+        return path
+    found = sorted(path.glob("*.ipynb"))
+    if len(found) != 1:
+        raise SubmissionError(f"There are {len(found)} notebooks; hand in one.")
+    return found[0]
+
+
+def _say_protections(folders):
+    given = protections(folders)
+    missing = [name for name in given if not given[name]]
     print(f"Submissions run in: {how()}.", file=sys.stderr)
     for name in missing:
         print(f"Missing on this machine: {name}.", file=sys.stderr)

@@ -3,6 +3,10 @@
 OUT/grades/STUDENT.json   the record, written once and whole, as soon as it is known
 OUT/feedback/STUDENT.md   what the student reads
 OUT/grades.csv            one row a student
+OUT/upload.csv            the same in the columns of Canvas; Moodle maps them
+OUT/written/STUDENT.md    written answers, for the person who reads them
+OUT/written.csv           to be filled in: points and comment for each of them; the
+                          next `grade` adds them up
 OUT/seed                  what the inputs are drawn with; keep it to grade again
 """
 
@@ -59,8 +63,11 @@ def grade_course(
 
     A record stands where its submission and the grader are those of today.
     """
+    if jobs < 1:
+        raise CourseError(f"jobs is {jobs}; allowed: 1, 2, 3, ...")
     todo, notes = _plan(submissions(folder))
     out = Path(out)
+    out.mkdir(parents=True, exist_ok=True, mode=0o700)
     seed = _seed(out)
     records = {}
     with ThreadPoolExecutor(max_workers=jobs) as pool:
@@ -71,39 +78,73 @@ def grade_course(
         bar = tqdm(as_completed(waiting), "grading", len(waiting), unit="student")
         for done in bar:
             records[waiting[done]] = done.result()
-    notes += [f"{s}: {r['note']}" for s, r in sorted(records.items()) if r["note"]]
-    path = out / "grades.csv"
-    write(path, table(assignment, [records[s] for s in sorted(records)]))
-    return path, notes
+    ordered = [records[student] for student in sorted(records)]
+    read, odd = _written(assignment, ordered, out)
+    for record in ordered:
+        comments = read.get(record["student"], {})
+        page = feedback(assignment, record, comments)
+        write(out / "feedback" / f"{record['student']}.md", page)
+    notes += odd + [f"{r['student']}: {r['note']}" for r in ordered if r["note"]]
+    write(out / "upload.csv", upload(assignment, ordered, read))
+    write(out / "grades.csv", table(assignment, ordered, read))
+    return out / "grades.csv", notes
 
 
-def table(assignment: Assignment, records: list[dict]) -> str:
-    """The CSV: no times in it, so that a second grading gives the same file."""
+def table(assignment: Assignment, records: list[dict], read: dict) -> str:
+    """The CSV: no times in it, so that a second grading gives the same file.
+
+    read    points and comments by student and written question; a question that nobody
+            read yet is an empty field and counts nothing
+    """
     names = [question.name for question in assignment.questions]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["student", "points", "of", *names, "note"])
+    parts = [part["name"] for part in assignment.written]
+    rows = [["student", "points", "of", *names, *parts, "note"]]
     for record in records:
         points = {q["name"]: f"{q['points']:g}" for q in record["questions"]}
-        total = [f"{record['points']:g}", f"{record['of']:g}"]
-        row = [points[name] for name in names]
-        writer.writerow([record["student"], *total, *row, record["note"]])
-    return text.getvalue()
+        hand = {n: f"{p:g}" for n, (p, _) in read.get(record["student"], {}).items()}
+        rows.append(
+            [
+                record["student"],
+                f"{_total(record, read):g}",
+                f"{assignment.points:g}",
+                *(points[name] for name in names),
+                *(hand.get(name, "") for name in parts),
+                record["note"],
+            ]
+        )
+    return _csv(rows)
 
 
-def feedback(assignment: Assignment, record: dict) -> str:
+def upload(assignment: Assignment, records: list[dict], read: dict) -> str:
+    """The points as a gradebook takes them."""
+    who = ["Student", "ID", "SIS User ID", "SIS Login ID", "Section"]
+    rows = [[*who, assignment.title]]
+    rows += [["Points Possible", "", "", "", "", f"{assignment.points:g}"]]
+    for record in records:
+        name = record["student"]
+        rows.append([name, "", "", name, "", f"{_total(record, read):g}"])
+    return _csv(rows)
+
+
+def feedback(assignment: Assignment, record: dict, comments: dict) -> str:
     """What the student reads, in Markdown."""
+    total = record["points"] + sum(points for points, _ in comments.values())
     lines = [
         f"# {assignment.title}",
         "",
-        f"{record['student']}: {record['points']:g} of {record['of']:g} points",
+        f"{_safe(record['student'])}: {total:g} of {assignment.points:g} points",
         "",
     ]
     if record["note"]:
-        lines += [record["note"], ""]
+        lines += [_safe(record["note"]), ""]
     for question in record["questions"]:
         points = f"{question['points']:g} of {question['of']:g}"
         lines += [f"- **{question['name']}** ({points}): {_safe(question['message'])}"]
+    for part in assignment.written:
+        points, comment = comments.get(part["name"], (None, "not read yet"))
+        given = "" if points is None else f"{points:g} of "
+        text = f"({given}{part['points']:g}): {_safe(comment)}"
+        lines += [f"- **{part['name']}** {text}"]
     if record["cells"]:
         lines += ["", "Cells of your notebook that did not run to their end:", ""]
         lines += [f"- code cell {n}: {_safe(e)}" for n, e in record["cells"].items()]
@@ -111,15 +152,19 @@ def feedback(assignment: Assignment, record: dict) -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file as a whole or not at all."""
+    """Write a text as a whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file as a whole or not at all; only its owner can read it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     file, new = tempfile.mkstemp(dir=path.parent, prefix=".new-")
     try:
-        with os.fdopen(file, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        with os.fdopen(file, "wb") as stream:
+            stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(new, 0o644)
         os.replace(new, path)
     except BaseException:
         os.unlink(new)
@@ -160,8 +205,67 @@ def _one(assignment, student, paths, note, out, seed):
     if record is None:
         record = grade(assignment, data, student, seed, note)
         write(path, json.dumps(record, indent=1, sort_keys=True) + "\n")
-    write(out / "feedback" / f"{student}.md", feedback(assignment, record))
     return record
+
+
+def _written(assignment, records, out):
+    """Points and comments given by hand, by student and question; odd rows of the file.
+
+    Writes the answers and a line to fill in for each that has none.
+    """
+    allowed = {part["name"]: part["points"] for part in assignment.written}
+    if not allowed:
+        return {}, []
+    path, read, odd = out / "written.csv", {}, []
+    rows = _rows(path)
+    for student, name, points, comment in rows:
+        if not points:
+            continue
+        try:
+            number = float(points)
+            if not 0 <= number <= allowed[name]:
+                raise ValueError
+        except (ValueError, KeyError):
+            odd.append(
+                f"{path.name}: {student}, {name}: points are {points!r}; allowed: "
+                f"0 to {allowed.get(name, 0):g}, for {', '.join(allowed)}."
+            )
+            continue
+        read.setdefault(student, {})[name] = (number, comment)
+    there = {(student, name) for student, name, *_ in rows}
+    for record in records:
+        student = record["student"]
+        new = [name for name in allowed if (student, name) not in there]
+        rows += [[student, name, "", ""] for name in new]
+        answers = [f"## {n}\n\n{text}\n" for n, text in record["written"].items()]
+        text = "\n".join(answers) or "No written answer.\n"
+        write(out / "written" / f"{student}.md", f"# {student}\n\n{text}")
+    write(path, _csv([_FIELDS, *rows]))
+    return read, odd
+
+
+_FIELDS = ["student", "question", "points", "comment"]
+
+
+def _rows(path):
+    if not path.exists():
+        return []
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, restval="")
+        if missing := set(_FIELDS) - set(reader.fieldnames or ()):
+            raise CourseError(f"{path} has no column {', '.join(sorted(missing))}.")
+        return [[row[field].strip() for field in _FIELDS] for row in reader]
+
+
+def _total(record, read):
+    by_hand = read.get(record["student"], {}).values()
+    return record["points"] + sum(points for points, _ in by_hand)
+
+
+def _csv(rows):
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def _stored(path, assignment, data):
@@ -178,7 +282,6 @@ def _seed(out):
     path = out / "seed"
     if not path.exists():
         write(path, secrets.token_hex(16) + "\n")
-        path.chmod(0o600)
     return path.read_text(encoding="utf-8").strip()
 
 

@@ -27,6 +27,13 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 MB = 1024**2
+RUNNER = (HERE / "runner.py", HERE / "cases.py")
+WAYS = (
+    "bubblewrap, another user",
+    "bubblewrap, user namespace",
+    "another user",
+    "limits",
+)
 _FIRST_USER = 1_000_000  # no machine gives these to its own users
 _slots = itertools.count()
 
@@ -52,18 +59,22 @@ class Jail:
 
     packages   distributions that may be imported, with what they require
     files      paths of what it finds where it works
+    way        one of `how`, for tests
     """
 
-    def __init__(self, packages=("numpy",), bounds=Bounds(), files=()):  # noqa: B008
-        self.bounds = bounds
+    def __init__(self, packages=("numpy",), bounds=None, files=(), way=None):
+        self.bounds, self._way = bounds or Bounds(), way or how()
         self._user = _FIRST_USER + os.getpid() % 1_000_000 * 1000 + next(_slots) % 1000
-        command = _command(tuple(packages), bounds, self._user, how(), files)
         self._folder = tempfile.TemporaryDirectory(prefix="submission-")
-        if "bubblewrap" not in how():  # it works there; bubblewrap has its own /tmp
-            for file in files:
-                shutil.copy(file, self._folder.name)
-            if how() == "another user":
-                os.chown(self._folder.name, self._user, self._user)
+        os.chmod(self._folder.name, 0o755)
+        place = Path(self._folder.name)
+        if "bubblewrap" not in self._way:  # it has its own /tmp and /grader
+            for file in (*files, *RUNNER):
+                shutil.copy(file, place)
+            if self._way == "another user":
+                for path in (place, *place.iterdir()):
+                    os.chown(path, self._user, self._user)
+        command = self._command(tuple(packages), tuple(files), place)
         self._errors = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             command,
@@ -112,7 +123,7 @@ class Jail:
             except ProcessLookupError:
                 pass
         self._process.wait()
-        if how() == "another user":
+        if self._way == "another user":
             _kill_user(self._user)
         self._folder.cleanup()
         for pipe in (self._process.stdin, self._process.stdout, self._errors):
@@ -120,6 +131,32 @@ class Jail:
                 pipe.close()
             except OSError:  # unsent requests
                 pass
+
+    def _command(self, packages, files, place):
+        files_of = _files(packages)
+        torch = any(path.name == "torch" for path in files_of)
+        limits = {
+            # torch reserves addresses that it never uses
+            "AS": (16 if torch else 1) * self.bounds.memory,
+            "CORE": 0,
+            "CPU": self.bounds.cpu,
+            "FSIZE": self.bounds.file,
+            "NOFILE": self.bounds.files,
+            "NPROC": self.bounds.processes,
+        }
+        if self._way == "limits":  # the user is the grader's, and runs more
+            limits["NPROC"] += _own_threads()
+        bubble = "bubblewrap" in self._way
+        runner = "/grader" if bubble else str(place)
+        python = [os.path.realpath(sys.executable), "-I", "-S", "-B"]
+        drop = ["setpriv", f"--reuid={self._user}", f"--regid={self._user}"]
+        drop += ["--clear-groups", "--inh-caps=-all", "--no-new-privs", "--"]
+        return [
+            *(_bubble(self._way, files_of, files, self.bounds.file) if bubble else []),
+            *(drop if "another user" in self._way else []),
+            *(*python, f"{runner}/runner.py", json.dumps(limits)),
+            "/packages" if bubble else _site(),
+        ]
 
     def _exchange(self, line, deadline):
         """Send one line and read one, watching time, memory and size."""
@@ -197,76 +234,57 @@ def _environment(folder):
 def how() -> str:
     """What holds a submission here.
 
-    One of "bubblewrap, another user", "bubblewrap, user namespace", "another user",
-    "limits".
+    The first of WAYS that works.
     """
-    root = hasattr(os, "geteuid") and os.geteuid() == 0
-    if shutil.which("bwrap"):
-        way = f"bubblewrap, {'another user' if root else 'user namespace'}"
-        if _starts(way):
+    if os.name != "posix":
+        raise RuntimeError("Grading needs Linux or macOS; on Windows, use WSL.")
+    for way in WAYS[:-1]:
+        root = "another user" in way
+        if root == (os.geteuid() == 0) and _starts(way):
             return way
-    return "another user" if root and _starts("another user") else "limits"
+    return WAYS[-1]
 
 
 def _starts(way):
-    command = _command(("numpy",), Bounds(), _FIRST_USER, way)
     try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=20
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        with Jail(way=way) as jail:
+            return jail.ask({"cell": "import numpy"}, 20)["error"] is None
+    except (OSError, JailError, RuntimeError):
         return False
-    return done.returncode == 0
 
 
-def protections() -> dict[str, bool]:
-    """Each protection and whether this machine gives it."""
+def protections(folders: tuple[Path, ...] = ()) -> dict[str, bool]:
+    """Each protection and whether this machine gives it.
+
+    folders   where submissions and grades lie
+    """
     bubble, user = "bubblewrap" in how(), how() != "limits"
-    limits = os.name == "posix"
+    closed = user and _closed(HERE)
     return {
         "no network": bubble,
-        "no sight of tests, solutions and other submissions": bubble,
+        "no sight of tests and solutions": bubble or closed,
+        "no sight of other submissions and grades": bubble
+        or (user and all(map(_closed, folders))),
         "a limit on all files together": bubble,
-        "another user than the grader's": user,
+        "another user than the grader's": user and how() != WAYS[1],
         "an end to every process that it started": bubble or user,
-        "limits on time, memory, processes, size and number of files": limits,
+        "limits on time, memory, processes, size and number of files": True,
     }
 
 
-def _command(packages, bounds, user, way, files=()):
-    limits = {
-        "AS": 8 * bounds.memory if "torch" in packages else bounds.memory,
-        "CORE": 0,
-        "CPU": bounds.cpu,
-        "FSIZE": bounds.file,
-        "NOFILE": bounds.files,
-        "NPROC": bounds.processes,
-    }
-    if way == "limits":
-        limits["NPROC"] += _own_threads()
-    bubble = "bubblewrap" in way
-    folders = ["/packages"] if bubble else [_site()]
-    runner = "/grader/runner.py" if bubble else str(HERE / "runner.py")
-    python = os.path.realpath(sys.executable)
-    return [
-        *_around(way, packages, user, bounds, files),
-        *(python, "-I", "-S", "-B", runner, json.dumps(limits), *folders),
-    ]
+def _closed(folder):
+    """Whether other users cannot reach what lies in a folder."""
+    folder = Path(folder).resolve()
+    return any(not path.stat().st_mode & 0o001 for path in (folder, *folder.parents))
 
 
-def _around(way, packages, user, bounds, files):
-    """The words before the command that runs."""
-    drop = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
-    drop += ["--inh-caps=-all", "--no-new-privs", "--"]
-    if way == "limits":
-        return []
-    if way == "another user":
-        return drop
+def _bubble(way, packages, files, room):
+    """bubblewrap and what it shows: the system, Python, these packages, these files."""
     words = ["bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net"]
     words += ["--unshare-uts", "--unshare-cgroup-try", "--new-session"]
     words += ["--die-with-parent", "--proc", "/proc", "--dev", "/dev"]
-    words += ["--size", str(bounds.file), "--perms", "1777", "--tmpfs", "/dev/shm"]
-    words += ["--size", str(bounds.file), "--perms", "1777", "--tmpfs", "/tmp"]
+    words += ["--size", str(room), "--perms", "1777", "--tmpfs", "/dev/shm"]
+    words += ["--size", str(room), "--perms", "1777", "--tmpfs", "/tmp"]
     base = os.path.realpath(sys.base_prefix)
     # bubblewrap would make these readable for root alone
     for folder in ("/etc", "/grader", "/packages", *reversed(Path(base).parents[:-1])):
@@ -284,13 +302,11 @@ def _around(way, packages, user, bounds, files):
             folder = f"{prefix}/lib/{name}"
             if os.path.isdir(folder):  # what the machine has installed is not for them
                 words += ["--tmpfs", folder]
-    for name in ("cases.py", "runner.py"):
-        words += ["--ro-bind", str(HERE / name), f"/grader/{name}"]
-    for path in _files(packages):
+    for path in RUNNER:
+        words += ["--ro-bind", str(path), f"/grader/{path.name}"]
+    for path in packages:
         words += ["--ro-bind", str(path), f"/packages/{path.name}"]
-    for path in (
-        _fonts() if any(p.name == "matplotlib" for p in _files(packages)) else ()
-    ):
+    for path in _fonts() if any(p.name == "matplotlib" for p in packages) else ():
         words += ["--ro-bind", str(path), f"/tmp/{path.name}"]
     for path in files:
         words += ["--ro-bind", str(path), f"/tmp/{Path(path).name}"]
@@ -299,8 +315,7 @@ def _around(way, packages, user, bounds, files):
     words += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"]
     if way == "bubblewrap, user namespace":
         return [*words, "--unshare-user", "--disable-userns", "--"]
-    keep = ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
-    return [*words, *keep, "--", *drop]
+    return [*words, "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--"]
 
 
 @functools.cache
