@@ -86,8 +86,9 @@ def compare(answer, expected, rtol, atol, where="") -> tuple[float, str]:
         got, want = got.astype(float), want.astype(float)
         same = (got == want) | (np.isnan(got) & np.isnan(want))
         gaps = np.where(same, 0.0, np.abs(got - want))
-        right = gaps <= atol + rtol * np.abs(want)
-        worst = float(np.max(gaps / np.maximum(np.abs(want), 1e-300), initial=0.0))
+        right = same | (gaps <= atol + rtol * np.abs(want))
+        ratios = np.where(same, 0.0, gaps / np.maximum(np.abs(want), 1e-300))
+        worst = float(np.max(ratios, initial=0.0))
     worst = math.inf if math.isnan(worst) else worst
     if right.all():
         return worst, ""

@@ -161,6 +161,7 @@ class Jail:
     def _exchange(self, line, deadline):
         """Send one line and read one, watching time, memory and size."""
         sending, out = memoryview(line), self._process.stdin.fileno()
+        weighed = time.monotonic()
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
             selector.register(self._process.stdin, selectors.EVENT_WRITE)
@@ -169,10 +170,11 @@ class Jail:
                 if left <= 0:
                     raise JailError("it took too long")
                 ready = selector.select(min(left, 0.1))
-                if not ready and memory_of(self._process.pid) > self.bounds.memory:
-                    raise JailError(
-                        f"it used over {self.bounds.memory // MB} MB of memory"
-                    )
+                if time.monotonic() - weighed > 0.1:
+                    weighed = time.monotonic()
+                    if memory_of(self._process.pid) > self.bounds.memory:
+                        most = self.bounds.memory // MB
+                        raise JailError(f"it used over {most} MB of memory")
                 for key, _ in ready:
                     if key.fileobj is self._process.stdout:
                         self._read()

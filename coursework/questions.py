@@ -4,6 +4,7 @@ An assignment's `grading.py` has `QUESTIONS`, a list of `Question`.
 """
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -35,7 +36,7 @@ class Question:
     points: float
     draw: Callable
     right: dict[str, Callable] | None = None
-    wrong: dict[str, dict[str, Callable] | Callable] = field(default_factory=dict)
+    wrong: dict[str, dict[str, Callable] | Callable | str] = field(default_factory=dict)
     judge: Callable | None = None
     cases: int = 4
     rtol: float = 1e-9
@@ -43,6 +44,8 @@ class Question:
     seconds: float = 5.0
 
     def __post_init__(self):
+        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.name):
+            raise TypeError(f"question {self.name!r}: its name is not a slug")
         if (self.right is None) == (self.judge is None):
             raise TypeError(f"question {self.name!r}: give either right or judge")
         for message, functions in self.wrong.items():
@@ -52,20 +55,27 @@ class Question:
                     f"right has {len(self.right)}"
                 )
 
-    def answers(self, case: list[dict], message: str | None = None) -> list | str:
-        """What the right functions, or those of a message, answer; an error's text."""
+    def answers(self, cases: list[list], message: str | None = None):
+        """For each case what the right functions answer, or those of a message.
+
+        An iterator; an error that wrong functions raise is its text.
+        """
         functions = dict(self.right)
         if message is not None:
             wrong = self.wrong[message]
+            if isinstance(wrong, str):
+                wrong = _defined(wrong)
             only = next(iter(self.right))
             functions.update(wrong if isinstance(wrong, dict) else {only: wrong})
-        try:
-            with np.errstate(all="ignore"):
-                return [unpack(x) for x in run_case(case, functions)]
-        except Exception as error:
-            if message is None:
-                raise
-            return f"{type(error).__name__}: {error}"
+        for case in cases:
+            try:
+                with np.errstate(all="ignore"):
+                    answers = [unpack(x) for x in run_case(case, functions)]
+            except Exception as error:
+                if message is None:
+                    raise
+                answers = f"{type(error).__name__}: {error}"
+            yield answers
 
     def verdict(self, cases: list[list], answers: list[list | str]) -> str | None:
         """None where every answer is right; else what is wrong, as a sentence.
@@ -74,17 +84,13 @@ class Question:
         """
         if self.judge:
             return self._judged(cases, answers)
-        expected = [self.answers(case) for case in cases]
+        expected = list(self.answers(cases))
         if not describe(answers, expected, self.rtol, self.atol):
             return None
-        wrong = ((message, self._answers_of(message, cases)) for message in self.wrong)
+        wrong = ((message, self.answers(cases, message)) for message in self.wrong)
         return nearest(answers, wrong) or describe(
             answers, expected, self.rtol, self.atol
         )
-
-    def _answers_of(self, message, cases):
-        for case in cases:
-            yield self.answers(case, message)
 
     def _judged(self, cases, answers):
         for case, answer in zip(cases, answers, strict=True):
@@ -95,16 +101,21 @@ class Question:
         return None
 
 
-def edited(source: str, *edits: tuple[str, str]) -> dict[str, Callable]:
-    """What `source` defines after the edits (old, new), one after the other.
+def edited(source: str, *edits: tuple[str, str]) -> str:
+    """The source after the edits (old, new), one after the other.
 
-    For rosters of wrong functions: each is a right one with a line changed. `np` and
-    `math` are at hand. Raises ValueError where an edit finds nothing.
+    For rosters of wrong functions: each is a right one with a line changed. Raises
+    ValueError where an edit finds nothing.
     """
     for old, new in edits:
         if old not in source:
             raise ValueError(f"{old!r} is not in the source:\n{source}")
         source = source.replace(old, new)
+    return source
+
+
+def _defined(source):
+    """What a source defines; `np` and `math` are at hand."""
     space = {"np": np, "math": math}
     exec(source, space)
-    return {k: v for k, v in space.items() if k not in ("np", "math", "__builtins__")}
+    return space

@@ -146,9 +146,9 @@ def table(assignment: Assignment) -> str:
         row = {"cases": [pack_case(case) for case in visible]}
         if not question.judge:
             row |= {"rtol": question.rtol, "atol": question.atol}
-            row["expected"] = pack([question.answers(case) for case in visible])
+            row["expected"] = pack(list(question.answers(visible)))
             row["wrong"] = [
-                [message, pack([question.answers(case, message) for case in visible])]
+                [message, pack(list(question.answers(visible, message)))]
                 for message in question.wrong
             ]
         rows[question.name] = row

@@ -197,14 +197,11 @@ WRONG = {
     "Your v is the squared length of the gradient; each coordinate has its own.": [
         ("g**2", "np.sum(g**2) * np.ones_like(g)")
     ],
-    "It works for single numbers alone: math.sqrt takes one number, np.sqrt takes "
-    "arrays too.": [("np.sqrt(v_hat)", "math.sqrt(v_hat)")],
+    "It works for single numbers alone: math.sqrt and float() take one number, "
+    "np.sqrt takes arrays too.": [("np.sqrt(v_hat)", "math.sqrt(v_hat)")],
     "It works for single numbers alone: an `if` cannot look at a whole array; use "
     "np.where.": [
         ("    m = beta1", "    if g > 0 or g <= 0:\n        pass\n    m = beta1")
-    ],
-    "It works for single numbers alone: float() takes one number.": [
-        ("    m = beta1", "    g = float(g)\n    m = beta1")
     ],
     "You change the gradient in place: whoever passed g finds another array.": [
         ("    v = beta2", "    g2 = g\n    g2 **= 2\n    v = beta2"),
@@ -264,10 +261,21 @@ WRONG_CLASS = {
         ("self.t += 1\n", "self.t += 1\n        new = list(self.params)\n"),
         ("return list(self.params)", "return new"),
     ],
-    "Two optimisers share their state: keep m, v and t on self, not on the class.": [
-        ("class Adam:\n", "class Adam:\n    kept = {}\n\n"),
-        ("hyper, 0\n", "hyper, self.kept.get('t', 0)\n"),
-        ("self.t += 1\n", "self.t = self.kept['t'] = self.kept.get('t', 0) + 1\n"),
+    "Two optimisers share t: keep it on self, not on the class.": [
+        ("class Adam:\n", "class Adam:\n    t = 0\n\n"),
+        ("hyper, 0\n", "hyper, Adam.t\n"),
+        ("self.t += 1\n", "self.t = Adam.t = Adam.t + 1\n"),
+    ],
+    "Two optimisers share m and v: keep them on self, not on the class.": [
+        ("class Adam:\n", "class Adam:\n    m, v = {}, {}\n\n"),
+        (
+            "self.m = [0 * p for p in params]",
+            "[self.m.setdefault(i, 0 * p) for i, p in enumerate(params)]",
+        ),
+        (
+            "self.v = [0 * p for p in params]",
+            "[self.v.setdefault(i, 0 * p) for i, p in enumerate(params)]",
+        ),
     ],
     "Your optimiser ignores the hyperparameters that it is given.": [
         (", **self.hyper", "")
@@ -277,17 +285,10 @@ WRONG_CLASS = {
     ],
 }
 
-ARGUMENTS = "in place"  # a message with these words is about arguments that change
-
-
-def _step(message):
-    return edited(_STEP, *WRONG[message])["adam_step"]
-
-
-STEPS = {message: _step(message) for message in WRONG}
+STEPS = {message: edited(_STEP, *edits) for message, edits in WRONG.items()}
 CLASSES = {
-    **{m: edited(_STEP + _CLASS, *edits) for m, edits in WRONG_CLASS.items()},
-    **{m: edited(_STEP + _CLASS, *edits) for m, edits in WRONG.items()},
+    message: edited(_STEP + _CLASS, *edits)
+    for message, edits in {**WRONG_CLASS, **WRONG}.items()
 }
 
 
@@ -297,13 +298,17 @@ def hyper(rng):
         "lr": 10 ** rng.uniform(-4, -1),
         "beta1": rng.uniform(0.5, 0.95),
         "beta2": rng.uniform(0.9, 0.9999),
-        "eps": 10 ** rng.uniform(-9, -3),
+        "eps": 10 ** rng.uniform(-6, -2),
     }
 
 
 def gradients(rng, steps, shape=()):
-    """Gradients of both signs whose size is between 1e-4 and 100."""
+    """Gradients of both signs and sizes from 1e-4 to 100, but the first is tiny.
+
+    There eps is larger than the root, which tells `+ eps` from a lower bound.
+    """
     size = 10 ** rng.uniform(-4, 2, (steps, *shape))
+    size[0] *= 1e-7
     return size * rng.choice([-1.0, 1.0], (steps, *shape))
 
 
@@ -332,7 +337,8 @@ def walk(p, grads, **hyper):
 
 
 def first_step(rng):
-    return walk(rng.normal(), gradients(rng, 1))
+    tiny, usual = gradients(rng, 2)
+    return walk(rng.normal(), [usual]) + walk(rng.normal(), [tiny])
 
 
 def ten_steps(rng):
