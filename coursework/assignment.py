@@ -94,9 +94,8 @@ def load(name: str | Path) -> Assignment:
             f"There is no assignment {str(name)!r}; there are: {', '.join(names())}"
         )
     settings = _settings(folder / "assignment.yml")
-    for file in ("master.ipynb", "grading.py"):
-        if not (folder / file).is_file():
-            raise AssignmentError(f"Assignment {folder.name!r} has no {file}")
+    if not (folder / "grading.py").is_file():
+        raise AssignmentError(f"Assignment {folder.name!r} has no grading.py")
     questions = list(_module(folder).QUESTIONS)
     written = settings.pop("written", [])
     bounds = Bounds(memory=settings.pop("memory_mb", 1024) * MB)

@@ -55,6 +55,7 @@ class Check:
                     return message
             return ""
         expected = unpack(question["expected"])
-        text = describe(answers, expected, question["rtol"], question["atol"])
+        known = (answers, expected, question["rtol"], question["atol"])
         wrong = [(message, unpack(theirs)) for message, theirs in question["wrong"]]
-        return text and (nearest(answers, wrong) or text)
+        text = describe(*known)
+        return text and (nearest(*known, wrong) or text)

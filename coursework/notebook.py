@@ -40,7 +40,7 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
-def cells(data: bytes, name: str = "the file") -> list[tuple[str, str]]:
+def cells(data: bytes) -> list[tuple[str, str]]:
     """Kind and source of each cell: ("code", "x = 1").
 
     Raises SubmissionError where the bytes are not a notebook in Python.
@@ -48,17 +48,17 @@ def cells(data: bytes, name: str = "the file") -> list[tuple[str, str]]:
     try:
         notebook = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError):
-        raise SubmissionError(f"{name} is not a notebook (no valid JSON).") from None
+        raise SubmissionError("The file is not a notebook (no valid JSON).") from None
     if not isinstance(notebook, dict):
-        raise SubmissionError(f"{name} is not a notebook (it has no cells).")
+        raise SubmissionError("The file is not a notebook (it has no cells).")
     language = _language(notebook)
     if language not in ("", "python", "python3", "ipython"):
-        raise SubmissionError(f"{name} is a notebook in {language[:40]!r}, not Python.")
+        raise SubmissionError(f"The notebook is in {language[:40]!r}, not Python.")
     found = notebook.get("cells")
     if found is None and isinstance(sheets := notebook.get("worksheets"), list):
         found = [c for s in sheets if isinstance(s, dict) for c in s.get("cells", [])]
     if not isinstance(found, list):
-        raise SubmissionError(f"{name} is not a notebook (it has no cells).")
+        raise SubmissionError("The file is not a notebook (it has no cells).")
     return [cell for cell in map(_cell, found) if cell]
 
 

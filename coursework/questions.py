@@ -88,9 +88,8 @@ class Question:
         if not describe(answers, expected, self.rtol, self.atol):
             return None
         wrong = ((message, self.answers(cases, message)) for message in self.wrong)
-        return nearest(answers, wrong) or describe(
-            answers, expected, self.rtol, self.atol
-        )
+        known = (answers, expected, self.rtol, self.atol)
+        return nearest(*known, wrong) or describe(*known)
 
     def _judged(self, cases, answers):
         for case, answer in zip(cases, answers, strict=True):

@@ -50,6 +50,8 @@ def student_notebook(assignment: Assignment) -> nbformat.NotebookNode:
     # Five seconds to import, and only a release needs it.
     from otter.assign import main as assign
 
+    if not assignment.master.is_file():
+        raise AssignmentError(f"Assignment {assignment.name!r} has no master.ipynb")
     with tempfile.TemporaryDirectory() as folder:
         master = Path(folder) / f"{assignment.name}.ipynb"
         shutil.copy(assignment.master, master)
