@@ -1,0 +1,398 @@
+"""The assignments of the course: masters, rosters of wrong answers, rubrics.
+
+Assignment 3 and the grader are tested in test_coursework.py. Here answers are called in
+this process; one test an assignment sends the students' notebook through the jail.
+"""
+
+import contextlib
+import functools
+import io
+import re
+
+import nbformat
+import numpy as np
+import pytest
+
+from coursework import assignment, release
+from coursework.cases import run_case, unpack
+from coursework.check import TITLE
+from coursework.compare import describe, nearest
+from coursework.grade import grade
+
+NAMES = ["descent", "rmsprop"]
+
+
+@functools.cache
+def load(name):
+    return assignment.load(name)
+
+
+@functools.cache
+def master(name):
+    """The code cells of a master by id, with their solutions, without its checks."""
+    nb = nbformat.read(load(name).master, as_version=4)
+    cells = {c.id: c.source for c in nb.cells if c.cell_type == "code"}
+    return {key: text for key, text in cells.items() if not text.startswith("check(")}
+
+
+def run(cells):
+    """The namespace after these cells, as a notebook's kernel has it."""
+    pytest.importorskip("matplotlib").use("Agg")
+    space = {"__name__": "__main__"}
+    for key, source in cells.items():
+        if key != "checks":
+            with contextlib.redirect_stdout(io.StringIO()):
+                exec(compile(source, key, "exec"), space)
+    return space
+
+
+@functools.cache
+def master_space(name):
+    return run(master(name))
+
+
+def messages(name, space, seed=1):
+    """What the grader says of each question: a sentence, or None where it is right."""
+    found = {}
+    for question in load(name).questions:
+        rng = np.random.default_rng([seed, *question.name.encode()])
+        cases, answers = [question.draw(rng) for _ in range(question.cases)], []
+        for case in cases:
+            try:
+                answers.append([unpack(x) for x in run_case(case, space)])
+            except Exception as error:
+                answers.append(f"{type(error).__name__}: {error}")
+        found[question.name] = question.verdict(cases, answers)
+    return found
+
+
+def wrong(found):
+    return {name: message for name, message in found.items() if message}
+
+
+# The masters and other right answers
+
+OTHERS = {
+    "descent": [
+        {
+            "walk-solution": """
+def descend(p, grad, lr, steps):
+    path = np.empty((steps + 1, *np.shape(p)))
+    path[0] = p
+    for k in range(steps):
+        path[k + 1] = path[k] - lr * np.asarray(grad(path[k]))
+    return path
+""",
+            "rate-limits-solution": """
+def rates(curvatures):
+    h = sorted(float(x) for x in curvatures)
+    return [1 / ((h[0] + h[-1]) / 2), 2 * h[-1] ** -1]
+""",
+            "gradient-solution": """
+def batch_gradient(w, x, y):
+    g = np.zeros(len(w))
+    for row, target in zip(x, y):
+        g = g + row * (np.dot(row, w) - target)
+    return g / x.shape[0]
+""",
+            "heavy-ball-solution": """
+def momentum_step(p, g, m, lr=1e-2, beta=0.9):
+    new = g + m * beta
+    return [p + (-lr) * new, new]
+""",
+            "look-ahead-solution": """
+def nesterov_step(p, g, m, lr=1e-2, beta=0.9):
+    p, m = momentum_step(p, g, m, lr, beta)
+    return p - lr * (beta * m + g - m), m
+""",
+            "sgd-solution": """
+class SGD:
+    def __init__(self, params, **hyper):
+        self.step_of = momentum_step
+        if hyper.pop("nesterov", False):
+            self.step_of = nesterov_step
+        self.state = [(p.copy(), np.zeros(p.shape)) for p in params]
+        self.hyper = hyper
+
+    def step(self, grads):
+        self.state = [
+            tuple(self.step_of(p, g, m, **self.hyper))
+            for (p, m), g in zip(self.state, grads)
+        ]
+        return [p for p, m in self.state]
+""",
+        },
+        {
+            "walk-solution": """
+def descend(p, grad, lr, steps):
+    p, path = np.array(p, dtype=float), []
+    for _ in range(steps):
+        path.append(p.copy())
+        p -= lr * grad(p)
+    return np.stack([*path, p])
+""",
+            "rate-limits-solution": """
+def rates(curvatures):
+    limit = 2 / np.asarray(curvatures).max()
+    return np.array([2 / (2 / limit + min(curvatures)), limit])
+""",
+            "gradient-solution": """
+def batch_gradient(w, x, y):
+    error = np.einsum("nd,d->n", x, w) - y
+    return (error[:, None] * x).mean(axis=0)
+""",
+            "heavy-ball-solution": """
+def momentum_step(p, g, m, lr=1e-2, beta=0.9):
+    p, m = np.array(p, dtype=float), np.array(m, dtype=float)
+    m *= beta
+    m += g
+    p -= lr * m
+    return p, m
+""",
+            "look-ahead-solution": """
+def nesterov_step(p, g, m, lr=1e-2, beta=0.9):
+    m_new = beta * m + g
+    return p - lr * g - lr * beta * m_new, m_new
+""",
+            "sgd-solution": """
+class SGD:
+    def __init__(self, params, lr=1e-2, beta=0.9, nesterov=False):
+        self.sizes = [p.shape for p in params]
+        self.p = np.concatenate([p.ravel() for p in params])
+        self.m = np.zeros(self.p.shape)
+        self.lr, self.beta, self.nesterov = lr, beta, nesterov
+
+    def step(self, grads):
+        g = np.concatenate([x.ravel() for x in grads])
+        self.m = self.beta * self.m + g
+        ahead = g + self.beta * self.m if self.nesterov else self.m
+        self.p = self.p - self.lr * ahead
+        ends = np.cumsum([int(np.prod(s)) for s in self.sizes])[:-1]
+        parts = np.split(self.p, ends)
+        return tuple(x.reshape(s) for x, s in zip(parts, self.sizes))
+""",
+        },
+    ],
+    "rmsprop": [
+        {
+            "average-solution": """
+def leaky_average(x, beta):
+    out = np.empty(x.shape)
+    for k in range(len(x)):
+        before = out[k - 1] if k else 0.0
+        out[k] = before + (1 - beta) * (x[k] - before)
+    return out
+""",
+            "correction-solution": """
+def corrected_average(x, beta):
+    total = leaky_average(np.ones(len(x)), beta)
+    return np.array([m / c for m, c in zip(leaky_average(x, beta), total)])
+""",
+            "rmsprop-solution": """
+def rmsprop_step(p, g, v, lr=1e-3, beta2=0.9, eps=1e-8):
+    v = v + (1 - beta2) * (g * g - v)
+    return [p - g * (lr / (eps + v**0.5)), v]
+""",
+            "gain-solution": """
+def step_lengths(n, beta1=0.9, beta2=0.999):
+    m, v, out = 0.0, 0.0, []
+    for _ in range(n):
+        m, v = beta1 * m + 1 - beta1, beta2 * v + 1 - beta2
+        out.append(m / v**0.5)
+    return np.array(out)
+""",
+            "corrected-rmsprop-solution": """
+def corrected_step(p, g, v, t, lr=1e-3, beta2=0.999, eps=1e-8):
+    v = v + (1 - beta2) * (g * g - v)
+    c = (1 - beta2**t) ** 0.5
+    return p - lr * c * g / (np.sqrt(v) + eps * c), v
+""",
+            "optimiser-solution": """
+class RMSProp:
+    def __init__(self, params, lr=1e-3, beta2=0.99, eps=1e-8, corrected=False):
+        self.numbers, self.corrected = (lr, beta2, eps), corrected
+        self.state, self.t = [(p + 0.0, 0.0 * p) for p in params], 1
+
+    def step(self, grads):
+        rule = corrected_step
+        if not self.corrected:
+            rule = lambda p, g, v, t, *rest: rmsprop_step(p, g, v, *rest)
+        for k, g in enumerate(grads):
+            p, v = self.state[k]
+            self.state[k] = tuple(rule(p, g, v, self.t, *self.numbers))
+        self.t += 1
+        return [p for p, v in self.state]
+""",
+        },
+        {
+            "average-solution": """
+def leaky_average(x, beta):
+    x = np.asarray(x)
+    n = len(x)
+    weights = np.array(
+        [[(1 - beta) * beta ** (t - k) if k <= t else 0.0 for k in range(n)]
+         for t in range(n)]
+    )
+    return (weights @ x.reshape(n, -1)).reshape(x.shape)
+""",
+            "correction-solution": """
+def corrected_average(x, beta):
+    m, out = 0 * x[0], []
+    for t, value in enumerate(x):
+        m = beta * m + (1 - beta) * value
+        out.append(m / (1 - beta ** (t + 1)))
+    return np.stack(out)
+""",
+            "rmsprop-solution": """
+def rmsprop_step(p, g, v, lr=1e-3, beta2=0.9, eps=1e-8):
+    p, v = np.array(p, dtype=float), np.array(v, dtype=float)
+    v *= beta2
+    v += (1 - beta2) * np.square(g)
+    p -= np.divide(lr * np.asarray(g), np.sqrt(v) + eps)
+    return p, v
+""",
+            "gain-solution": """
+def step_lengths(n, beta1=0.9, beta2=0.999):
+    lengths = [(1 - beta1**t) * (1 - beta2**t) ** -0.5 for t in range(1, n + 1)]
+    return np.array(lengths)
+""",
+            "corrected-rmsprop-solution": """
+def corrected_step(p, g, v, t, lr=1e-3, beta2=0.999, eps=1e-8):
+    total = 1 - beta2**t
+    new = (beta2 * v + (1 - beta2) * np.power(g, 2)) / total
+    return p - lr * g / (eps + np.sqrt(new)), new * total
+""",
+            "optimiser-solution": """
+class RMSProp:
+    def __init__(self, params, lr=1e-3, beta2=0.99, eps=1e-8, corrected=False):
+        self.p, self.v = [p.copy() for p in params], [0 * p for p in params]
+        self.lr, self.beta2, self.eps, self.corrected = lr, beta2, eps, corrected
+        self.total = 0.0
+
+    def step(self, grads):
+        self.total = self.beta2 * self.total + 1 - self.beta2
+        for p, v, g in zip(self.p, self.v, grads):
+            v *= self.beta2
+            v += (1 - self.beta2) * g**2
+            v_hat = v / self.total if self.corrected else v
+            p -= self.lr * g / (np.sqrt(v_hat) + self.eps)
+        return [p.copy() for p in self.p]
+""",
+        },
+    ],
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_master_gets_full_marks(name):
+    for seed in (1, 2, 3):
+        assert not wrong(messages(name, master_space(name), seed))
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("name", NAMES)
+def test_other_right_answers_get_full_marks(name, number):
+    other = OTHERS[name][number]
+    asked = {key for key in master(name) if key.endswith("-solution")}
+    assert other.keys() == asked, "an answer to every question, and to no other"
+    assert not wrong(messages(name, run({**master(name), **other})))
+
+
+# Wrong answers
+
+ROSTERS = [
+    (name, q.name) for name in NAMES for q in load(name).questions if not q.judge
+]
+
+
+@pytest.mark.parametrize("name, asked", ROSTERS)
+def test_each_wrong_answer_reads_its_own_message(name, asked):
+    """With what the grader draws, and with the one case that students see."""
+    (question,) = (q for q in load(name).questions if q.name == asked)
+    assert len(question.wrong) >= 4
+    for seed, number in ((1, question.cases), (release.VISIBLE, 1)):
+        rng = np.random.default_rng(seed)
+        cases = [question.draw(rng) for _ in range(number)]
+        right = list(question.answers(cases))
+        roster = {m: list(question.answers(cases, m)) for m in question.wrong}
+        for message, theirs in roster.items():
+            text = describe(theirs, right, question.rtol, question.atol)
+            assert text, f"full marks for: {message}"
+            assert nearest(theirs, roster.items()) == message
+
+
+def test_a_message_that_is_not_the_answer_s_own_is_found():
+    """The test above can fail: two messages for one mistake, one for no mistake."""
+    (question,) = (q for q in load("descent").questions if q.name == "rates")
+    first, source = next(iter(question.wrong.items()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(question.wrong, "The same again.", source)
+        with pytest.raises(AssertionError):
+            test_each_wrong_answer_reads_its_own_message("descent", "rates")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(question.wrong, first, question.right)
+        with pytest.raises(AssertionError, match="full marks for"):
+            test_each_wrong_answer_reads_its_own_message("descent", "rates")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_visible_numbers_are_not_those_that_are_graded(name):
+    for question in load(name).questions:
+        seen = question.draw(np.random.default_rng(release.VISIBLE))
+        for seed in range(5):
+            drawn = question.draw(np.random.default_rng(seed))
+            assert str(drawn) != str(seen) or question.judge, question.name
+
+
+# The students' notebook
+
+
+def hand_in(nb, cells):
+    """The students' notebook with these answers; cells are told by their first line."""
+    first = {source.strip().split("\n")[0]: source for source in cells.values()}
+    for cell in nb.cells:
+        line = cell.source.strip().split("\n")[0]
+        if cell.cell_type == "code" and line in first:
+            cell.source = first[line]
+    return nbformat.writes(nb)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_students_notebook_from_release_to_grade(name):
+    """No solution in it; its checks pass the master's answers, and so does the jail."""
+    nb = release.student_notebook(load(name))
+    text = "\n".join(cell.source for cell in nb.cells)
+    answers = {k: x for k, x in master(name).items() if k.endswith("-solution")}
+    for source in answers.values():
+        inside = re.findall("# BEGIN SOLUTION\n(.*?)# END SOLUTION", source, re.DOTALL)
+        lines = {x.strip() for part in inside for x in part.splitlines()}
+        assert not [x for x in lines if len(x) > 8 and x in text]
+    data = hand_in(nb, answers)
+    assert grade(load(name), data.encode(), "anna", "a seed")["points"] == (
+        load(name).automatic
+    )
+    code = [c.source for c in nb.cells if c.cell_type == "code"]
+    (checks,) = (source for source in code if source.startswith(TITLE))
+    space = dict(master_space(name))
+    exec(checks, space)
+    for question in load(name).questions:
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            space["check"](question.name)
+        assert said.getvalue() == f"{question.name}: right on the visible numbers.\n"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_points_of_the_rubric_add_up(name):
+    rubric = load(name).folder / "rubric.md"
+    parts = {part["name"]: part["points"] for part in load(name).written}
+    if not parts:
+        assert not rubric.exists()
+        return
+    text = rubric.read_text(encoding="utf-8")
+    found = {}
+    for part in text.split("\n## ")[1:]:
+        title, points = re.match(r"([\w-]+) \((\d+) points\)", part).groups()
+        rows = re.findall(r"^\| (\d+) \|", part, re.MULTILINE)
+        assert sum(map(int, rows)) == int(points), title
+        found[title] = int(points)
+    assert found == parts
