@@ -11,6 +11,7 @@ machine (`protections`):
 
 import functools
 import importlib.metadata
+import importlib.util
 import itertools
 import json
 import os
@@ -28,6 +29,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 MB = 1024**2
 RUNNER = (HERE / "runner.py", HERE / "cases.py")
+_NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
 WAYS = (
     "bubblewrap, another user",
     "bubblewrap, user namespace",
@@ -134,6 +136,7 @@ class Jail:
 
     def _command(self, packages, files, place):
         files_of = _files(packages)
+        _warm(packages)
         torch = any(path.name == "torch" for path in files_of)
         limits = {
             # torch reserves addresses that it never uses
@@ -342,19 +345,38 @@ def _files(packages):
             top = file.parts[0]
             if top not in ("..", "__pycache__") and not os.path.isabs(top):
                 found[top] = root / top
+        own = importlib.util.find_spec(name.replace("-", "_"))
+        if own and own.submodule_search_locations:  # also where pip linked to a folder
+            folder = Path(own.submodule_search_locations[0])
+            found[folder.name] = folder
         for line in distribution.requires or ():
             if "extra ==" not in line:
                 waiting.append(re.match(r"[\w.-]+", line)[0])
     return tuple(path for path in found.values() if path.exists())
 
 
-@functools.cache
 def _fonts():
     """matplotlib's list of fonts: looking for them takes longer than a submission."""
     import matplotlib
-    from matplotlib import pyplot  # noqa: F401 -- writes the list where it is new
 
     return tuple(Path(matplotlib.get_cachedir()).glob("fontlist-*.json"))
+
+
+@functools.cache
+def _warm(packages):
+    """Import them once where bytecode and lists of fonts can be stored.
+
+    The jail cannot write: without them each submission would compile NumPy again.
+    """
+    names = []
+    for package in packages:
+        files = importlib.metadata.distribution(package).files or ()
+        tops = {file.parts[0] for file in files if file.name == "__init__.py"}
+        names += sorted(name for name in tops if name.isidentifier())
+    names += ["matplotlib.pyplot"] if "matplotlib" in names else []
+    environment = {k: v for k, v in os.environ.items() if k != _NO_BYTECODE}
+    lines = [f"try: import {name}\nexcept ImportError: pass" for name in names]
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], env=environment)
 
 
 def _site():

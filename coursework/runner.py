@@ -20,23 +20,20 @@ def main():
     limits, *folders = sys.argv[1:]
     requests, replies = _channel()
     _limit(json.loads(limits))
-    own = os.path.dirname(os.path.abspath(__file__))
-    sys.path[:0] = [own, *folders]
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:0] = [here, *folders]
     import cases
 
-    sys.path.remove(own)
+    sys.path.remove(here)
     # bound here, so that a notebook that patches them by accident still answers
-    loads, dumps, run_case, unpack_case = (
-        json.loads,
-        json.dumps,
-        cases.run_case,
-        cases.unpack_case,
-    )
+    loads, dumps = json.loads, json.dumps
+    run_case, unpack_case = cases.run_case, cases.unpack_case
     namespace = {
         "__name__": "__main__",
         "check": lambda *_: None,
         "get_ipython": _Shell,
     }
+    own = os.getpid()
     for line in requests:
         request = loads(line)
         reply = {"id": request["id"], "error": None, "line": None}
@@ -47,6 +44,8 @@ def main():
                 reply["answers"] = run_case(unpack_case(request["case"]), namespace)
         except BaseException as error:  # SystemExit and KeyboardInterrupt too
             reply["error"], reply["line"] = _described(error), _line(error)
+        if os.getpid() != own:  # a process that the notebook left behind
+            os._exit(0)
         replies.write(dumps(reply) + "\n")
         replies.flush()
 

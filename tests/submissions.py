@@ -32,6 +32,25 @@ class Adam:
             self.params[i], self.m[i], self.v[i] = new
         return self.params
 """
+# The same without adam_step.
+OWN_CLASS = """
+class Adam:
+    def __init__(self, params, **numbers):
+        self.numbers = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
+        self.numbers.update(numbers)
+        self.state = {}
+        self.params = {i: p for i, p in enumerate(params)}
+
+    def step(self, grads):
+        lr, b, c, eps = (self.numbers[k] for k in ("lr", "beta1", "beta2", "eps"))
+        for i, g in enumerate(grads):
+            t, m, v = self.state.get(i, (0, 0.0, 0.0))
+            t, m, v = t + 1, b * m + (1 - b) * g, c * v + (1 - c) * g * g
+            self.state[i] = t, m, v
+            root = np.sqrt(v) / np.sqrt(1 - c**t)
+            self.params[i] = self.params[i] - lr / (1 - b**t) * m / (root + eps)
+        return list(self.params.values())
+"""
 IMPORT = "import math\nimport numpy as np"
 SIGNATURE = "def adam_step(p, g, m, v, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):"
 
@@ -141,27 +160,7 @@ return tuple(x.reshape(shape) for x in (p, *new))
 """
         )
     ),
-    "a class without the function": adam(
-        STEP,
-        """
-class Adam:
-    def __init__(self, params, **numbers):
-        self.numbers = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
-        self.numbers.update(numbers)
-        self.state = {}
-        self.params = {i: p for i, p in enumerate(params)}
-
-    def step(self, grads):
-        lr, b, c, eps = (self.numbers[k] for k in ("lr", "beta1", "beta2", "eps"))
-        for i, g in enumerate(grads):
-            t, m, v = self.state.get(i, (0, 0.0, 0.0))
-            t, m, v = t + 1, b * m + (1 - b) * g, c * v + (1 - c) * g * g
-            self.state[i] = t, m, v
-            root = np.sqrt(v) / np.sqrt(1 - c**t)
-            self.params[i] = self.params[i] - lr / (1 - b**t) * m / (root + eps)
-        return list(self.params.values())
-""",
-    ),
+    "a class without the function": adam(STEP, OWN_CLASS),
 }
 
 _M_V = "m = beta1 * m + (1 - beta1) * g\nv = beta2 * v + (1 - beta2) * g**2\n"
