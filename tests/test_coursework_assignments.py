@@ -5,6 +5,7 @@ this process; one test an assignment sends the students' notebook through the ja
 """
 
 import contextlib
+import copy
 import functools
 import io
 import re
@@ -20,7 +21,7 @@ from coursework.check import TITLE
 from coursework.grade import grade
 from coursework.questions import Question
 
-NAMES = ["descent", "rmsprop"]
+NAMES = ["descent", "rmsprop", "adamw"]
 
 
 @functools.cache
@@ -52,10 +53,12 @@ def master_space(name):
     return run(master(name))
 
 
-def messages(name, space, seed=1):
+def messages(name, space, seed=1, only=None):
     """What the grader says of each question: a sentence, or None where it is right."""
     found = {}
     for question in load(name).questions:
+        if only not in (None, question.name):
+            continue
         rng = np.random.default_rng([seed, *question.name.encode()])
         cases, answers = [question.draw(rng) for _ in range(question.cases)], []
         for case in cases:
@@ -281,6 +284,114 @@ class RMSProp:
 """,
         },
     ],
+    "adamw": [
+        {
+            "step-solution": """
+def adamw_step(
+    p, g, m, v, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=1e-2
+):
+    m = m + (1 - beta1) * (g - m)
+    v = v + (1 - beta2) * (g * g - v)
+    p = (1 - lr * weight_decay) * p
+    root = (v / (1 - beta2**t)) ** 0.5
+    return p - lr / (1 - beta1**t) * m / (root + eps), m, v
+""",
+            "schedule-solution": """
+def factor(t, steps, warmup=0, floor=0.0):
+    if warmup and t <= warmup:
+        return t * (1 / warmup)
+    turn = np.pi * (steps - t) / (steps - warmup)
+    return floor + (1 - floor) * (1 - np.cos(turn)) * 0.5
+""",
+            "optimiser-solution": """
+class AdamW:
+    def __init__(self, params, lr=1e-3, **hyper):
+        self.params = [p.copy() for p in params]
+        self.states = [[np.zeros(p.shape), np.zeros(p.shape)] for p in params]
+        self.lr, self.hyper, self.steps = lr, hyper, 0
+
+    def step(self, grads, factor=1.0):
+        self.steps = self.steps + 1
+        for k in range(len(grads)):
+            hyper = dict(self.hyper)
+            if len(self.params[k].shape) < 2:
+                hyper["weight_decay"] = 0
+            self.params[k], *self.states[k] = adamw_step(
+                self.params[k], grads[k], *self.states[k], self.steps,
+                factor * self.lr, **hyper
+            )
+        return list(self.params)
+""",
+            "choose-solution": """
+def choose(losses):
+    losses = np.array(losses, dtype=float)
+    losses[~np.isfinite(losses)] = 1e300
+    middle = np.sort(losses, axis=1)[:, losses.shape[1] // 2]
+    k = middle.argmin()
+    return k, bool(k not in (0, len(middle) - 1))
+""",
+            "comparison-solution": """
+rates = [0.002 * 3**k for k in range(5)]
+results = {}
+results["schedule"] = [
+    rates, loss(train(rates, 5, lambda t: factor(t, STEPS, 40, 0.05)), parts[1])
+]
+results["constant"] = [rates, loss(train(rates, 5, lambda t: 1), parts[1]).tolist()]
+""",
+        },
+        {
+            "step-solution": """
+def adamw_step(
+    p, g, m, v, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=1e-2
+):
+    m, v = np.array(m, dtype=float), np.array(v, dtype=float)
+    m *= beta1
+    m += (1 - beta1) * np.asarray(g)
+    v *= beta2
+    v += (1 - beta2) * np.square(g)
+    c = np.sqrt(1 - beta2**t)
+    adam = m * c / (1 - beta1**t) / (np.sqrt(v) + eps * c)
+    return p - lr * adam - lr * weight_decay * p, m, v
+""",
+            "schedule-solution": """
+def factor(t, steps, warmup=0, floor=0.0):
+    line = np.inf if warmup == 0 else t / warmup
+    u = max(0, t - warmup) / (steps - warmup)
+    return line if line <= 1 else floor + (1 - floor) * np.cos(np.pi / 2 * u) ** 2
+""",
+            "optimiser-solution": """
+class AdamW:
+    def __init__(
+        self, params, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=1e-2
+    ):
+        self.all = [(p, 0.0 * p, 0.0 * p, weight_decay * (p.ndim > 1)) for p in params]
+        self.numbers, self.t, self.lr = (beta1, beta2, eps), 0, lr
+
+    def step(self, grads, factor=1):
+        self.t += 1
+        lr, found = self.lr * factor, []
+        for (p, m, v, decay), g in zip(self.all, grads):
+            new = adamw_step(p, g, m, v, self.t, lr, *self.numbers, decay)
+            found.append((*new, decay))
+        self.all = found
+        return tuple(p for p, *_ in self.all)
+""",
+            "choose-solution": """
+def choose(losses):
+    medians = []
+    for row in losses:
+        row = np.where(np.isnan(row), np.inf, row)
+        medians.append(float(np.median(row)))
+    k = medians.index(min(medians))
+    return [k, k > 0 and k < len(medians) - 1]
+""",
+            "comparison-solution": """
+rates = np.array([0.0015, 0.005, 0.015, 0.05, 0.15])
+schedules = {"constant": lambda t: 1.0, "schedule": lambda t: factor(t, STEPS)}
+results = {k: (rates, loss(train(rates, 6, f), parts[1])) for k, f in schedules.items()}
+""",
+        },
+    ],
 }
 
 
@@ -356,6 +467,66 @@ def test_visible_numbers_are_not_those_that_are_graded(name):
         for seed in range(5):
             drawn = question.draw(np.random.default_rng(seed))
             assert str(drawn) != str(seen) or question.judge, question.name
+
+
+# Questions without a single answer: what a student might have done instead, run after
+# the master's cells, and words of the message.
+JUDGED = {
+    ("adamw", "comparison"): {
+        'results = {"constant": results["constant"], "schedule": None}': "still None",
+        'results = {"constant": results["constant"]}': "other keys",
+        "results = {k: pair[1] for k, pair in results.items()}": "not a pair",
+        'results = {k: (r, "good") for k, (r, x) in results.items()}': "is no number",
+        "results = {k: (r, x.T) for k, (r, x) in results.items()}": "a row a rate",
+        "results = {k: (r[:4], x[:4]) for k, (r, x) in results.items()}": "too few",
+        "results = {k: (r, x[:, :3]) for k, (r, x) in results.items()}": "about luck",
+        "results = {k: (r - 1, x) for k, (r, x) in results.items()}": "positive",
+        "results = {k: (r[::-1], x[::-1]) for k, (r, x) in results.items()}": (
+            "from small to large"
+        ),
+        "results = {k: (r**2, x) for k, (r, x) in results.items()}": "factor of 6.81",
+        "results = {k: (r, -x) for k, (r, x) in results.items()}": "below zero",
+        "results = {k: (r[3:] / 4, np.tile(x[3:], 1)) for k, (r, x) in "
+        "results.items()}\nresults = {k: (np.r_[r, r[-1] * 2], np.r_[x, x[-1:] + 1]) "
+        "for k, (r, x) in results.items()}": "the smallest that you tried",
+        "results = {k: (r, x[::-1].cumsum(0)[::-1]) for k, (r, x) in "
+        "results.items()}": "the largest that you tried",
+        "results = {k: (r, x + 1) for k, (r, x) in results.items()}": "did you use",
+        "results = {k: (r, x[:, :1].repeat(5, 1)) for k, (r, x) in "
+        "results.items()}": "are they other seeds",
+        'results["schedule"] = (results["schedule"][0] * 2, results["schedule"][1])': (
+            "other rates"
+        ),
+        'results["schedule"] = (results["schedule"][0], '
+        'np.tile(results["schedule"][1], 2))': "other numbers of seeds",
+        'results["schedule"] = results["constant"]': "was the schedule used",
+    },
+}
+
+
+def test_every_judged_question_is_among_these():
+    found = {(name, q.name) for name in NAMES for q in load(name).questions if q.judge}
+    assert found == set(JUDGED)
+
+
+@pytest.mark.parametrize("name, asked", JUDGED)
+def test_each_misjudged_answer_reads_its_message(name, asked):
+    for source, words in JUDGED[name, asked].items():
+        # what a cell changes is made anew for each, or copied
+        space = {**master_space(name), **copied(master_space(name))}
+        exec(source, space)
+        message = messages(name, space, only=asked)[asked]
+        assert message and words.lower() in message.lower(), (source, message)
+
+
+def copied(space):
+    """Copies of the plain values of a namespace."""
+    plain = (dict, list, np.ndarray)
+    return {
+        key: copy.deepcopy(value)
+        for key, value in space.items()
+        if isinstance(value, plain) and key != "__builtins__"
+    }
 
 
 # The students' notebook
