@@ -1,4 +1,4 @@
-"""The commands of the coursework: release, grade, grade-one, package."""
+"""The commands of the coursework: list, release, grade, grade-one, package."""
 
 import argparse
 import json
@@ -29,6 +29,9 @@ def _parser():
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
+    one = commands.add_parser("list", help="the assignments: minutes and points")
+    one.set_defaults(run=_list)
+
     one = commands.add_parser("release", help="write the students' notebooks")
     one.add_argument("destination", type=Path, metavar="DEST")
     one.add_argument("names", nargs="*", metavar="ASSIGNMENT", help="default: all")
@@ -55,6 +58,16 @@ def _parser():
     one.add_argument("--out", type=Path, metavar="ZIP", help="default: ASSIGNMENT.zip")
     one.set_defaults(run=_package)
     return parser
+
+
+def _list(options):
+    for name in assignments.names():
+        found = assignments.load(name)
+        by_hand = found.points - found.automatic
+        note = f", {by_hand:g} of them by hand" if by_hand else ""
+        minutes, points = f"{found.minutes} minutes", f"{found.points:g} points"
+        print(f"{name:10} {found.title}: {minutes}, {points}{note}")
+    return 0
 
 
 def _release(options):
