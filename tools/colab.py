@@ -173,11 +173,16 @@ def _package_cell(cells: list, book: Book) -> nbformat.NotebookNode:
 
 
 def _files(code: str) -> list[str]:
-    """What `code` needs of adamtut: modules, and the scripts that stand beside them."""
+    """What `code` needs of adamtut: modules, and the files that stand beside them.
+
+    Beside a module stands its .json, in a folder the scripts and styles.
+    """
     modules = tidy.imported_modules(code)
     folders = sorted({Path(name).parent for name in modules} - {Path()})
     beside = [x for folder in folders for x in (tidy.PACKAGE / folder).glob("*.[jc]s*")]
-    return modules + [x.relative_to(tidy.PACKAGE).as_posix() for x in sorted(beside)]
+    data = [(tidy.PACKAGE / name).with_suffix(".json") for name in modules]
+    beside = sorted({*beside, *(x for x in data if x.exists())})
+    return modules + [x.relative_to(tidy.PACKAGE).as_posix() for x in beside]
 
 
 def _hide(cell, solution: str | None = None) -> None:
