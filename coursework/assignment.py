@@ -9,6 +9,7 @@ coursework/adam/
 
 import hashlib
 import importlib.util
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,8 +53,8 @@ class Assignment:
     written: list[dict]  # name, points
     packages: tuple[str, ...] = ("numpy",)
     files: tuple[str, ...] = ()  # handed out with the notebook
-    cell_seconds: float = 10
-    seconds: float = 60  # for all of a submission
+    cell_seconds: float = 20
+    seconds: float = 120  # for all of a submission
     bounds: Bounds = Bounds()
 
     @property
@@ -98,7 +99,9 @@ def load(name: str | Path) -> Assignment:
         raise AssignmentError(f"Assignment {folder.name!r} has no grading.py")
     questions = list(_module(folder).QUESTIONS)
     written = settings.pop("written", [])
-    bounds = Bounds(memory=settings.pop("memory_mb", 1024) * MB)
+    seconds = settings.setdefault("seconds", Assignment.seconds)
+    memory = settings.pop("memory_mb", 1024) * MB
+    bounds = Bounds(memory=memory, cpu=math.ceil(seconds))
     slugs = [q.name for q in questions] + [part["name"] for part in written]
     twice = {slug for slug in slugs if slugs.count(slug) > 1}
     if twice:

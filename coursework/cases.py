@@ -79,6 +79,8 @@ def unpack(value):
     """The value of plain JSON; ValueError where it is not what `pack` makes."""
     if isinstance(value, list):
         return [unpack(v) for v in value]
+    if isinstance(value, int) and abs(value) >= 2**63:  # no number of NumPy's
+        return float("inf") if value > 0 else float("-inf")
     if not isinstance(value, dict):
         return value
     if "array" in value:

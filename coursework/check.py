@@ -51,7 +51,11 @@ class Check:
             for case, answer in zip(cases, answers, strict=True):
                 if isinstance(answer, str):
                     return f"It raised {answer}"
-                if message := self._judges[name](case, answer):
+                try:
+                    message = self._judges[name](case, answer)
+                except Exception:  # made for answers of the right form
+                    message = "Its answer has not the form that was asked for."
+                if message:
                     return message
             return ""
         expected = unpack(question["expected"])

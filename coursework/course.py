@@ -48,7 +48,7 @@ def submissions(folder: Path) -> dict[str, list[Path]]:
         if path.name.startswith("."):
             continue
         if path.is_dir() and not path.is_symlink():
-            found.setdefault(path.name, []).extend(sorted(path.glob("*.ipynb")))
+            found.setdefault(path.name, []).extend(sorted(path.glob("[!.]*.ipynb")))
         else:
             found.setdefault(path.stem, []).append(path)
     if not found:
@@ -76,8 +76,12 @@ def grade_course(
             for student, (paths, note) in todo.items()
         }
         bar = tqdm(as_completed(waiting), "grading", len(waiting), unit="student")
-        for done in bar:
-            records[waiting[done]] = done.result()
+        try:
+            for done in bar:
+                records[waiting[done]] = done.result()
+        except BaseException:  # Ctrl-C: what is graded stays, the rest is not begun
+            pool.shutdown(cancel_futures=True)
+            raise
     ordered = [records[student] for student in sorted(records)]
     read, odd = _written(assignment, ordered, out)
     for record in ordered:
@@ -203,7 +207,11 @@ def _one(assignment, student, paths, note, out, seed):
         data, note = b"", str(error)
     record = None if note else _stored(path, assignment, data)
     if record is None:
-        record = grade(assignment, data, student, seed, note)
+        try:
+            record = grade(assignment, data, student, seed, note)
+        except Exception as error:  # of the grader: nobody else pays for it
+            note = f"The grader failed on it ({type(error).__name__}: {error})."
+            return grade(assignment, b"", student, seed, _safe(note))
         write(path, json.dumps(record, indent=1, sort_keys=True) + "\n")
     return record
 

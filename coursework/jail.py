@@ -44,7 +44,7 @@ _slots = itertools.count()
 class Bounds:
     """What a submission may use; times in seconds, sizes in bytes."""
 
-    cpu: int = 60  # of one process
+    cpu: int = 120  # of one process
     memory: int = 1024 * MB  # of all its processes together, and of the address space
     processes: int = 16  # threads count
     file: int = 16 * MB  # one file, and all of /tmp

@@ -95,7 +95,11 @@ class Question:
         for case, answer in zip(cases, answers, strict=True):
             if isinstance(answer, str):
                 return f"It raised {answer}"
-            if message := self.judge(case, answer):
+            try:
+                message = self.judge(case, answer)
+            except Exception:  # made for answers of the right form
+                message = "Its answer has not the form that was asked for."
+            if message:
                 return message
         return None
 

@@ -3,6 +3,8 @@
 import contextlib
 import csv
 import dataclasses
+import hashlib
+import inspect
 import io
 import json
 import os
@@ -21,6 +23,7 @@ import pytest
 from coursework import __main__ as command
 from coursework import assignment, check, course, package, release
 from coursework.assignment import AssignmentError
+from coursework.cases import call, pack, unpack
 from coursework.course import CourseError
 from coursework.grade import grade
 from coursework.questions import Question, edited
@@ -59,42 +62,43 @@ def solutions(name):
 # Hand out
 
 
+def lines_of(name):
+    """The lines of a master: those handed out, and those between solution marks."""
+    given, secret, inside = [], [], False
+    for cell in nbformat.read(assignment.load(name).master, as_version=4).cells:
+        for line in cell.source.splitlines():
+            inside = inside and "END SOLUTION" not in line
+            code = inside and cell.cell_type == "code"
+            (secret if code else given).append(line.strip())
+            inside = inside or ("BEGIN SOLUTION" in line and cell.cell_type == "code")
+    return given, secret
+
+
+def shown(lines, nb):
+    """Those of some lines of code that a notebook shows."""
+    text = nbformat.writes(nb)
+    return {x for x in lines if len(x) > 12 and json.dumps(x)[1:-1] in text}
+
+
 @pytest.mark.parametrize("name", assignment.names())
 def test_student_notebook_has_no_trace_of_solutions(name, student):
-    text = nbformat.writes(student(name))
-    master = nbformat.read(assignment.load(name).master, as_version=4)
-    secret, inside = [], False
-    for cell in master.cells:
-        for line in cell.source.splitlines():
-            if "END SOLUTION" in line:
-                inside = False
-            if inside and cell.cell_type == "code" and len(line.strip()) > 12:
-                secret.append(line.strip())
-            if "BEGIN SOLUTION" in line and cell.cell_type == "code":
-                inside = True
-    assert secret, "the master has no line between BEGIN SOLUTION and END SOLUTION"
-    shown = {json.dumps(line)[1:-1] for line in secret}
-    assert not [line for line in shown if line in text]
+    given, secret = lines_of(name)
+    assert any(len(line) > 12 for line in secret), "the master marks no solution"
+    assert not shown(set(secret) - set(given), student(name))
     for word in ("SOLUTION", "from coursework", "import coursework"):
-        assert word not in text
+        assert word not in nbformat.writes(student(name))
 
 
 @pytest.mark.parametrize("name", assignment.names())
 def test_student_notebook_has_no_trace_of_hidden_tests(name, student):
-    text = nbformat.writes(student(name))
-    source = (assignment.load(name).folder / "grading.py").read_text(encoding="utf-8")
-    judges = check_sources(name)
+    found = assignment.load(name)
+    source = (found.folder / "grading.py").read_text(encoding="utf-8")
+    judges = [inspect.getsource(q.judge) for q in found.questions if q.judge]
+    public = lines_of(name)[0] + "".join(judges).splitlines()
     lines = {line.strip() for line in source.splitlines() if len(line.strip()) > 30}
-    lines = {line for line in lines if not line.startswith(("def ", "class "))}
-    shown = [x for x in lines if json.dumps(x)[1:-1] in text and x not in judges]
-    assert not shown
-
-
-def check_sources(name):
-    import inspect
-
-    judges = [q.judge for q in assignment.load(name).questions if q.judge]
-    return "\n".join(inspect.getsource(judge) for judge in judges)
+    lines -= {line.strip() for line in public}
+    hidden = {line for line in lines if not line.startswith(("def ", "class ", "#"))}
+    assert not shown(hidden, student(name))
 
 
 def test_trace_of_a_solution_is_found(student, monkeypatch):
@@ -288,7 +292,7 @@ def test_grading_again_gives_the_same_and_another_seed_other_inputs():
 
 def test_record_says_what_was_graded_and_how():
     record = graded(honest())
-    assert record["submission"] == __import__("hashlib").sha256(honest()).hexdigest()
+    assert record["submission"] == hashlib.sha256(honest()).hexdigest()
     assert record["versions"].keys() == {"python", "numpy"}
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT.*\+00:00", record["graded"])
     assert record["isolation"] and isinstance(record["missing"], list)
@@ -455,6 +459,47 @@ def test_questions_that_cannot_be_asked():
         Question("my question", 1, lambda rng: [], right=right)
     with pytest.raises(ValueError, match="'x' is not in the source"):
         edited("def f(): pass", ("x", "y"))
+
+
+def test_a_failure_of_the_grader_is_one_students_and_is_tried_again(
+    submissions, tmp_path, monkeypatch
+):
+    out, real = tmp_path / "out", course.grade
+
+    def fails(assignment, data, student, seed, note):
+        if student == "anna" and not note:
+            raise ZeroDivisionError("a fault of ours")
+        return real(assignment, data, student, seed, note)
+
+    monkeypatch.setattr(course, "grade", fails)
+    path, notes = course.grade_course(ADAM, submissions, out)
+    assert notes == [
+        "anna: The grader failed on it (ZeroDivisionError: a fault of ours)."
+    ]
+    assert rows(path)["bert"]["points"] == "13"
+    monkeypatch.undo()
+    path, notes = course.grade_course(ADAM, submissions, out)
+    assert not notes and rows(path)["anna"]["points"] == "15"
+
+
+def test_answers_of_any_form_are_wrong_answers():
+    """What the comparison must survive, whatever was expected."""
+    odd = [10**400, "text", None, True, [], {}, {"a": 1}, [[[]]], float("nan")]
+    odd += [np.zeros((0,)), np.zeros((2, 2)), np.array(["a"]), object(), b"bytes", 1j]
+
+    def judge(case, answers):
+        return None if answers[0][0] + 1 > 0 else "no"
+
+    asked = [[call("f")]]
+    for right in (lambda: 1.5, lambda: np.ones(3), lambda: (1.0, 2.0), lambda: "x"):
+        question = Question("q", 1, lambda rng: [], {"f": right}, {"No.": lambda: 7})
+        for value in odd:
+            answers = [unpack(json.loads(json.dumps(pack(value))))]
+            assert question.verdict(asked, [answers])
+    judged = Question("q", 1, lambda rng: [], judge=judge)
+    for value in odd[1:8]:
+        answers = [unpack(json.loads(json.dumps(pack(value))))]
+        assert "form" in judged.verdict(asked, [answers])
 
 
 def test_written_answers_are_handed_to_a_person(tmp_path):
