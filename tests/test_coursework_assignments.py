@@ -19,9 +19,9 @@ from coursework import assignment, release
 from coursework.cases import run_case, unpack
 from coursework.check import TITLE
 from coursework.grade import grade
-from coursework.questions import Question
+from coursework.questions import Question, edited
 
-NAMES = ["descent", "rmsprop", "adamw"]
+NAMES = ["descent", "rmsprop", "adamw", "capstone"]
 
 
 @functools.cache
@@ -392,6 +392,90 @@ results = {k: (rates, loss(train(rates, 6, f), parts[1])) for k, f in schedules.
 """,
         },
     ],
+    "capstone": [
+        {
+            "rule-solution": """
+def my_rule(p, g, t, *, lr=0.05, power=0.5):
+    return p - lr * np.sign(g) * np.abs(g) ** power
+""",
+            "tests-solution": """
+def test_my_rule(rule):
+    g = np.array([4.0, -9.0, 0.0, 1e4, 1e-4])
+    p = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+    kept = p.copy(), g.copy()
+    for t in (1, 2, 3, 7):
+        for _ in range(2):
+            new = rule(p, g, t, lr=0.1)
+            wanted = [0.8, 2.3, 3.0, -6.0, 4.999]
+            np.testing.assert_allclose(new, wanted, rtol=1e-11)
+            new = rule(p, g, t, lr=0.1, power=2.0)
+            np.testing.assert_allclose(
+                new, [-0.6, 10.1, 3.0, -1e7 + 4, 5 - 1e-9], rtol=1e-11
+            )
+            np.testing.assert_allclose(rule(p, g, t)[1], 2.15, rtol=1e-11)
+    assert (p == kept[0]).all() and (g == kept[1]).all()
+""",
+            "places-solution": """
+def places(losses):
+    out = np.empty(losses.shape[:2])
+    for k in range(losses.shape[1]):
+        table = losses[:, k].copy()
+        table[~np.isfinite(table)] = np.inf
+        lowest = np.min(np.median(table, axis=-1), axis=-1)
+        out[:, k] = lowest / np.min(lowest)
+    return out
+""",
+            "comparison-solution": """
+rates = [10 ** (k / 2) for k in range(-7, 4)]
+losses = sweep(rates, seeds=3)
+""",
+        },
+        {
+            "rule-solution": """
+def my_rule(p, g, m, w, t, *, lr=0.01, beta=0.8):
+    m = beta * m + (1 - beta) * g
+    w = w + t * m * m
+    return p - lr * m / np.sqrt(1e-6 + 2 * w / (t * (t + 1))), m, w
+""",
+            "tests-solution": """
+def test_my_rule(rule):
+    for size, lr, beta in ((1.0, 0.25, 0.5), (3.0, 0.01, 0.8), (500.0, 2.0, 0.9)):
+        p, m, w = np.array([1.0, -1.0]), np.zeros(2), np.zeros(2)
+        all_m = []
+        for t in range(1, 6):
+            g = np.array([0.0 if t == 3 else size, -size * t])
+            old = p.copy(), g.copy(), m.copy(), w.copy()
+            new = rule(p, g, m, w, t, lr=lr, beta=beta)
+            if lr == 0.01:
+                same = rule(p, g, m, w, t)
+                assert np.allclose(same, new, rtol=1e-11, atol=0)
+            for a, b in zip(old, (p, g, m, w)):
+                if not np.array_equal(a, b):
+                    raise AssertionError("changed in place")
+            all_m.append(beta * m + (1 - beta) * g)
+            share = np.arange(1, t + 1) / np.sum(np.arange(1, t + 1))
+            mean = sum(s * x**2 for s, x in zip(share, all_m))
+            step = lr * all_m[-1] / np.sqrt(1e-6 + mean)
+            total = sum((k + 1) * x**2 for k, x in enumerate(all_m))
+            for found, wanted in zip(new, (p - step, all_m[-1], total)):
+                assert np.allclose(found, wanted, rtol=1e-11, atol=0)
+            p, m, w = new
+""",
+            "places-solution": """
+def places(losses):
+    table = np.nan_to_num(losses, nan=np.inf, posinf=np.inf, neginf=np.inf)
+    table = np.sort(table, axis=-1)
+    middle = (table.shape[-1] - 1) / 2
+    pair = table[..., [int(np.floor(middle)), int(np.ceil(middle))]]
+    best = np.amin(pair.mean(axis=-1), axis=-1)
+    return best * (1 / best.min(axis=0, keepdims=True))
+""",
+            "comparison-solution": """
+rates = np.geomspace(3e-4, 30, 11)
+losses = sweep(rates, 3)
+""",
+        },
+    ],
 }
 
 
@@ -469,6 +553,30 @@ def test_visible_numbers_are_not_those_that_are_graded(name):
             assert str(drawn) != str(seen) or question.judge, question.name
 
 
+# Tests of the master's own rule that are right; each edit of them misses one mistake.
+SHARP = """
+def right(p, g, m, v, t, lr=1e-2, beta1=0.9, beta2=0.99, eps=1e-8, doubt=0.5):
+    m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
+    step = m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + eps)
+    return p - lr * np.where(m * g < 0, doubt, 1.0) * step, m, v
+
+
+def test_my_rule(rule):
+    for numbers in ({}, {"lr": 0.3, "beta1": 0.5, "doubt": 0.1}):
+        state = np.ones(3), np.zeros(3), np.zeros(3)
+        for t in range(1, 6):
+            g = np.array([-2.0, 0.4, 30.0]) * (-1) ** t
+            if t == 2:
+                g[0] = 0.0
+            kept = np.copy(state[0]), np.copy(g)
+            new = rule(state[0], g, *state[1:], t, **numbers)
+            assert np.array_equal(state[0], kept[0])
+            assert np.array_equal(g, kept[1])
+            wanted = right(*kept, *state[1:], t, **numbers)
+            for found, number in zip(new, wanted):
+                assert np.allclose(found, number, rtol=1e-10, atol=0)
+            state = new
+"""
 # Questions without a single answer: what a student might have done instead, run after
 # the master's cells, and words of the message.
 JUDGED = {
@@ -501,6 +609,125 @@ JUDGED = {
         'np.tile(results["schedule"][1], 2))': "other numbers of seeds",
         'results["schedule"] = results["constant"]': "was the schedule used",
     },
+    ("capstone", "form"): {
+        "my_rule = 3": "raised",
+        "my_rule = max": "raised",
+        "def my_rule(p, g, *rest, lr=0.1): return p": "*args",
+        "def my_rule(g, p, t, *, lr=0.1): return p": "p and g",
+        "def my_rule(p, g, t, m, *, lr=0.1): return p, m": "last argument",
+        "def my_rule(p, g, t, lr=0.1): return p": "last argument",
+        "def my_rule(p, g, t, *, rate=0.1): return p": "lr is a",
+        "def my_rule(p, g, t, *, lr=0.1, b): return p": "every hyperparameter",
+        "def my_rule(p, g, t, *, lr=0.1, b=True): return p": "not a number",
+        "def my_rule(p, g, m, t, *, lr=0.1): return p": "returned 3 values",
+        "def my_rule(p, g, t, *, lr=0.1): return p[:2]": "another shape",
+        "def my_rule(p, g, t, *, lr=0.1): return p - lr * g": "gradient descent does",
+        "def my_rule(p, g, k, t, *, lr=0.1):\n"
+        "    k = 0.9 * k + g\n    return p - lr * k, k": "the heavy ball does",
+        "def my_rule(p, g, k, t, *, lr=0.1):\n"
+        "    k = 0.9 * k + g\n    return p - lr * (g + 0.9 * k), k": "nesterov's",
+        "def my_rule(p, g, k, t, *, lr=0.1):\n"
+        "    k = k + g**2\n    return p - lr * g / np.sqrt(k), k": "adagrad does",
+        "def my_rule(p, g, k, t, *, lr=0.1):\n    k = 0.9 * k + 0.1 * g**2\n"
+        "    return p - lr * g / np.sqrt(k), k": "rmsprop does",
+        "from adamtut import rules\n"
+        "def my_rule(p, g, m, v, t, *, lr=0.1): "
+        "return rules.adam(p, g, m, v, t, lr=lr)": "as adam does",
+        "from adamtut import rules\n"
+        "def my_rule(p, g, m, v, t, *, lr=0.1): "
+        "return rules.adamw(p, g, m, v, t, lr=lr)": "as adamw does",
+    },
+    ("capstone", "behaviour"): {
+        "def my_rule(p, g, t, *, lr=0.1): return (p - lr * g)[0]": "has the shape",
+        "def my_rule(p, g, t, *, lr=0.1): return 'p'": "is no number",
+        "def my_rule(p, g, m, t, *, lr=0.1): return p - lr * g, 0.0": "new state 1",
+        "def my_rule(p, g, t, *, lr=0.1): return p - lr * g / abs(g)": "not finite",
+        "def my_rule(p, g, t, *, lr=0.1):\n    if np.ndim(p): p -= lr * g\n"
+        "    return p * 1": "is another after the call",
+        "count = [0]\ndef my_rule(p, g, t, *, lr=0.1):\n    count[0] += 1\n"
+        "    return p - lr * g / count[0]": "something outside is kept",
+        "def my_rule(p, g, t, *, lr=0.1): return p": "does not move at all",
+        "def my_rule(p, g, t, *, lr=0.1): return p - (lr + 0.1) * g": "with lr = 0",
+        "def my_rule(p, g, t, *, lr=0.1):\n"
+        "    return p - lr * np.array([x for x in g])": "raised",
+    },
+    ("capstone", "descends"): {
+        "def my_rule(p, g, t, *, lr=0.1): return p + lr * g": "uphill",
+        "def my_rule(p, g, t, *, lr=0.1): return p - lr * 1e-4 * np.sign(g)": "% of",
+        "def my_rule(p, g, t, *, lr=0.1): return 'p'": "raised",
+    },
+    ("capstone", "tests"): {
+        "def test_my_rule(rule): pass": "accept",
+        "def test_my_rule(rule): assert rule is my_rule": "reject your own rule",
+        "def test_my_rule(rule): assert False": "reject your own rule",
+        "old = test_my_rule\ndef test_my_rule(rule):\n    old(rule)\n"
+        "    a = np.ones(3), np.ones(3), np.zeros(3), np.zeros(3), 1\n"
+        "    assert all((x == y).all() for x, y in zip(rule(*a), my_rule(*a)))": (
+            "rounds differently"
+        ),
+        # of one step from ones with a gradient of one
+        **{
+            f"""
+def test_my_rule(rule):
+    o, z = np.ones(2), np.zeros(2)
+    new = rule(o, o, z, z, 1)[0]
+    assert {said}
+""": words
+            for said, words in {
+                "np.all(np.isfinite(new))": "every rule",
+                "not np.allclose(new, 1) and new[0] != -7": "walks uphill",
+                "np.all(new <= 1) and new[0] != -7": "does not move",
+                "np.all(new < 1) and new[0] != -7": "twice as long",
+                "np.allclose(new, 0.99)": "ignores lr",
+                "np.allclose(rule(o, o, z, z, 1, lr=0.5)[0], 0.5)": "forgets its state",
+                "np.allclose(rule(o, o, o, 2 * o, 2, lr=0.5)[0], "
+                "my_rule(o, o, o, 2 * o, 2, lr=0.5)[0])": "returns its old state",
+            }.items()
+        },
+    },
+    ("capstone", "sharp-tests"): {
+        edited(SHARP, *edits): words
+        for words, edits in {
+            "ignores every hyperparameter but lr": [
+                (', "beta1": 0.5, "doubt": 0.1', "")
+            ],
+            "whose defaults are others": [
+                ("({}, ", "("),
+                ("0.1})", '0.1, "beta2": 0.9, "eps": 1e-8},)'),
+            ],
+            "t is always 1": [("t, **numbers", "1, **numbers")],
+            "wrong from t = 3 on": [("range(1, 6)", "range(1, 3)")],
+            "t is one ahead": [("range(1, 6)", "range(10**5, 10**5 + 3)")],
+            "for single numbers alone": [
+                ("np.ones(3), np.zeros(3), np.zeros(3)", "1.0, 0.0, 0.0"),
+                ("np.array([-2.0, 0.4, 30.0])", "30.0"),
+                ("g[0] = 0.0", "g = 0.0"),
+            ],
+            "takes the mean of the gradient": [
+                ("[-2.0, 0.4, 30.0]", "[30.0, 30.0, 30.0]"),
+                ("g[0] = 0.0", "g[:] = 0.0"),
+            ],
+            "changes the gradient in place": [("np.array_equal(g, kept[1])", "True")],
+            "changes p in place": [("np.array_equal(state[0], kept[0])", "True")],
+            "does nothing where the gradient is zero": [("g[0] = 0.0", "pass")],
+            "clips the gradient": [("[-2.0, 0.4, 30.0]", "[-0.2, 0.4, 0.3]")],
+            "float32": [("1e-10", "1e-5")],
+        }.items()
+    },
+    ("capstone", "comparison"): {
+        "rates = None": "still None",
+        "losses = 'good'": "is no number",
+        "losses = losses[0]": "expected (4, 3, rates, seeds)",
+        "rates = rates[1:]": "10 rates",
+        "losses = losses[..., :2]": "three seeds",
+        "rates = -rates": "positive",
+        "rates = rates[::-1]": "from small to large",
+        "rates = rates**3": "at most four times",
+        "rates, losses = rates[:5], losses[:, :, :5]": "largest that you tried",
+        "rates, losses = rates[6:], losses[:, :, 6:]": "smallest that you tried",
+        "losses[0] = losses[1]": "the losses of sgd",
+        "losses = losses[..., :1].repeat(3, 3)": "other seeds",
+    },
 }
 
 
@@ -515,6 +742,8 @@ def test_each_misjudged_answer_reads_its_message(name, asked):
         # what a cell changes is made anew for each, or copied
         space = {**master_space(name), **copied(master_space(name))}
         exec(source, space)
+        with contextlib.suppress(Exception):  # the notebook's own call of the tests
+            exec(master(name).get("handed-in", ""), space)
         message = messages(name, space, only=asked)[asked]
         assert message and words.lower() in message.lower(), (source, message)
 
@@ -533,13 +762,20 @@ def copied(space):
 
 
 def hand_in(nb, cells):
-    """The students' notebook with these answers; cells are told by their first line."""
-    first = {source.strip().split("\n")[0]: source for source in cells.values()}
+    """The students' notebook with these answers; a cell is told by what it defines."""
+    waiting = {_defines(source): source for source in cells.values()}
     for cell in nb.cells:
-        line = cell.source.strip().split("\n")[0]
-        if cell.cell_type == "code" and line in first:
-            cell.source = first[line]
+        if cell.cell_type == "code":
+            cell.source = waiting.pop(_defines(cell.source), cell.source)
+    assert not waiting, "answers without a cell"
     return nbformat.writes(nb)
+
+
+def _defines(source):
+    found = re.search(
+        r"^(?:def |class )?(\w+)(?= =|, \w+ =|[(:])", source, re.MULTILINE
+    )
+    return found and found[1]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -551,7 +787,7 @@ def test_students_notebook_from_release_to_grade(name):
     for source in answers.values():
         inside = re.findall("# BEGIN SOLUTION\n(.*?)# END SOLUTION", source, re.DOTALL)
         lines = {x.strip() for part in inside for x in part.splitlines()}
-        assert not [x for x in lines if len(x) > 8 and x in text]
+        assert not [x for x in lines if len(x) > 12 and x in text]
     data = hand_in(nb, answers)
     assert grade(load(name), data.encode(), "anna", "a seed")["points"] == (
         load(name).automatic

@@ -321,7 +321,7 @@ def steps(name, counted):
 
     def draw(rng):
         case, numbers = [], hyper(rng)
-        for shape, n in (((2, 3), 6), ((), 4)):
+        for shape, n in (((2, 3), 5), ((), 3)):
             scalar = shape == ()
             grads = gradients(rng, n, shape)
             grads = [float(g) for g in grads] if scalar else grads
