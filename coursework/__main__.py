@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from coursework import assignment as assignments
-from coursework.course import CourseError, grade_course, write
+from coursework.course import grade_course, write
 from coursework.grade import grade
 from coursework.jail import how, protections
 from coursework.notebook import SubmissionError, read_bytes
@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return options.run(options)
-    except (assignments.AssignmentError, CourseError, OSError) as error:
+    except (ValueError, RuntimeError, OSError) as error:
         print(f"coursework: {error}", file=sys.stderr)
         return 1
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from coursework import notebook
+from coursework import jail, notebook
 from coursework.assignment import Assignment
 from coursework.grade import grade
 
@@ -66,6 +66,8 @@ def grade_course(
     if jobs < 1:
         raise CourseError(f"jobs is {jobs}; allowed: 1, 2, 3, ...")
     todo, notes = _plan(submissions(folder))
+    jail.how()  # these two once, before there are threads
+    jail.prepare(assignment.packages)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True, mode=0o700)
     seed = _seed(out)

@@ -136,7 +136,7 @@ class Jail:
 
     def _command(self, packages, files, place):
         files_of = _files(packages)
-        _warm(packages)
+        prepare(packages)
         torch = any(path.name == "torch" for path in files_of)
         limits = {
             # torch reserves addresses that it never uses
@@ -363,20 +363,32 @@ def _fonts():
 
 
 @functools.cache
-def _warm(packages):
-    """Import them once where bytecode and lists of fonts can be stored.
+def prepare(packages: tuple[str, ...]) -> None:
+    """Import packages once where bytecode and lists of fonts can be stored.
 
     The jail cannot write: without them each submission would compile NumPy again.
+    Raises ValueError where one is not installed.
     """
+    _files(packages)
     names = []
     for package in packages:
         files = importlib.metadata.distribution(package).files or ()
         tops = {file.parts[0] for file in files if file.name == "__init__.py"}
-        names += sorted(name for name in tops if name.isidentifier())
-    names += ["matplotlib.pyplot"] if "matplotlib" in names else []
+        names += sorted(name for name in tops if _lacks_bytecode(name))
+    if "matplotlib" in names or ("matplotlib" in packages and not _fonts()):
+        names.append("matplotlib.pyplot")
+    if not names:
+        return
     environment = {k: v for k, v in os.environ.items() if k != _NO_BYTECODE}
     lines = [f"try: import {name}\nexcept ImportError: pass" for name in names]
-    subprocess.run([sys.executable, "-c", "\n".join(lines)], env=environment)
+    command = [sys.executable, "-c", "\n".join(lines)]
+    subprocess.run(command, env=environment, capture_output=True)
+
+
+def _lacks_bytecode(name):
+    spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    folders = spec.submodule_search_locations or () if spec else ()
+    return not all(Path(folder, "__pycache__").is_dir() for folder in folders)
 
 
 def _site():

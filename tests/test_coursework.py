@@ -502,6 +502,13 @@ def test_answers_of_any_form_are_wrong_answers():
         assert "form" in judged.verdict(asked, [answers])
 
 
+def test_a_package_that_is_not_installed_is_named(tmp_path, submissions):
+    folder = folder_of(tmp_path, yml=SETTINGS + "packages: [numpy, no-such-package]")
+    words = ("grade", submissions, "--assignment", folder, "--out", tmp_path / "out")
+    status, _, errors = run(*words)
+    assert status == 1 and "may use 'no-such-package', which is not" in errors
+
+
 def test_written_answers_are_handed_to_a_person(tmp_path):
     text = SETTINGS + "written: [{name: why, points: 3}]"
     found = assignment.load(folder_of(tmp_path, yml=text))
