@@ -233,13 +233,17 @@ def _twice(case: _Case) -> Iterator[Finding]:
     for optimizer, number, group in case.groups:
         for p in group["params"]:
             places.setdefault(p, []).append(case.where(optimizer, number))
+    again: dict[tuple, list] = {}  # parameters, by the places where they stand
     for p, where in places.items():
         if len(where) > 1:
-            yield Finding(
-                "updated-twice",
-                f"{case.name(p)} stands {len(where)} times, in {' and in '.join(where)}"
-                ": each step updates it as often; allowed: once.",
-            )
+            again.setdefault(tuple(where), []).append(p)
+    for where, params in again.items():
+        yield Finding(
+            "updated-twice",
+            f"{case.list(params)} ({_values(params)}) are listed {len(where)} times, "
+            f"in {' and in '.join(where)}: each step updates them as often; allowed: "
+            "once.",
+        )
     at: dict[tuple, list] = {}
     for p in places:
         if not p.is_meta and p.layout == torch.strided and p.numel():

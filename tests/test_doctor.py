@@ -507,11 +507,16 @@ PLANTED = {
         ("not-of-model", "a parameter of shape (10, 32)"),
     ],
     left_out: [("not-in-optimizer", "4.weight and 4.bias")],
-    listed_twice: [("updated-twice", "embed.weight stands 2 times, in group 0")],
+    listed_twice: [
+        ("updated-twice", "embed.weight (176 values) are listed 2 times, in group 0")
+    ],
     same_memory: [("updated-twice", "embed.weight and out.weight are different")],
     in_two_optimizers: [
-        ("updated-twice", "4.weight stands 2 times"),
-        ("updated-twice", "group 0 of Adam (optimizer 1)"),
+        (
+            "updated-twice",
+            "4.weight and 4.bias (330 values) are listed 2 times, in group 0 of Adam "
+            "(optimizer 0) and in group 0 of Adam (optimizer 1)",
+        ),
     ],
     decayed_gains: [("decay", "1.bias, 2.weight, 2.bias and 1 more")],
     l2_on_gains: [("decay", "with l2 = 0.01")],
