@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from coursework import assignment, release
-from coursework.cases import run_case, unpack
+from coursework.cases import Other, run_case, unpack
 from coursework.check import TITLE
 from coursework.grade import grade
 from coursework.questions import Question, edited
@@ -742,10 +742,46 @@ def test_each_misjudged_answer_reads_its_message(name, asked):
         # what a cell changes is made anew for each, or copied
         space = {**master_space(name), **copied(master_space(name))}
         exec(source, space)
-        with contextlib.suppress(Exception):  # the notebook's own call of the tests
-            exec(master(name).get("handed-in", ""), space)
         message = messages(name, space, only=asked)[asked]
         assert message and words.lower() in message.lower(), (source, message)
+
+
+JUNK = [
+    None,
+    True,
+    "text",
+    -1,
+    float("nan"),
+    [],
+    [[]],
+    [None, None],
+    [[["text"]], False],
+    {},
+    {"lr": "x"},
+    {"constant": None, "schedule": [[], []]},
+    {"constant": [[1.0], [[2.0]]], "schedule": 3},
+    np.zeros((2, 2)),
+    np.full((4, 3, 5, 3), np.nan),
+    np.zeros((0, 0)),
+    Other("function"),
+]
+
+
+@pytest.mark.parametrize("name, asked", JUDGED)
+def test_junk_gets_a_message_and_breaks_no_judge(name, asked):
+    """Whatever a submission sends: with junk in any one place, then in all."""
+    (question,) = (q for q in load(name).questions if q.name == asked)
+    case = question.draw(np.random.default_rng(1))
+    good = [unpack(x) for x in run_case(case, dict(master_space(name)))]
+    assert question.verdict([case], [good]) is None
+    for junk in JUNK:
+        for place in range(len(good)):
+            answers = [*good[:place], junk, *good[place + 1 :]]
+            message = question.verdict([case], [answers])
+            assert message is None or isinstance(message, str), (place, junk)
+        assert question.verdict([case], [[junk] * len(good)]), junk
+    for number in (0, len(good) + 1):  # fewer or more answers than calls
+        assert question.verdict([case], [[None] * number])
 
 
 def copied(space):
@@ -780,8 +816,19 @@ def _defines(source):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_students_notebook_from_release_to_grade(name):
-    """No solution in it; its checks pass the master's answers, and so does the jail."""
+    """No solution in it; its checks pass the master's answers, and so does the jail.
+
+    As it was handed out it gets no point, and every check says a sentence.
+    """
     nb = release.student_notebook(load(name))
+    space = {}
+    for cell in nb.cells:
+        if cell.cell_type == "code" and not cell.source.startswith("check("):
+            with contextlib.suppress(Exception):  # a figure of what is not there yet
+                exec(cell.source, space)
+    for question in load(name).questions:
+        assert said_by(space, question) not in ("", "right on the visible numbers.")
+        assert messages(name, space, only=question.name)[question.name]
     text = "\n".join(cell.source for cell in nb.cells)
     answers = {k: x for k, x in master(name).items() if k.endswith("-solution")}
     for source in answers.values():
@@ -797,9 +844,15 @@ def test_students_notebook_from_release_to_grade(name):
     space = dict(master_space(name))
     exec(checks, space)
     for question in load(name).questions:
-        with contextlib.redirect_stdout(io.StringIO()) as said:
-            space["check"](question.name)
-        assert said.getvalue() == f"{question.name}: right on the visible numbers.\n"
+        assert said_by(space, question) == "right on the visible numbers."
+
+
+def said_by(space, question):
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        space["check"](question.name)
+    name, _, message = said.getvalue().strip().partition(": ")
+    assert name == question.name
+    return message
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -43,11 +43,14 @@ def bowl(rule, curvatures, p, rates, steps):
 """
 
 
-def _handed_in(name, source):
-    """The start of a case: what was handed in, and a function of ours beside it."""
+def _handed_in(name, source, **values):
+    """The start of a case: the rule that was handed in, and a function of ours.
+
+    A function's `__get__` without an object is the function itself.
+    """
     return [
-        call("handed_in", keep="rule test", show=False),
-        put(name, function(source)),
+        call("my_rule.__get__", None, 0, keep="rule", show=False),
+        put(name, function(source, **values)),
     ]
 
 
@@ -90,7 +93,9 @@ def has_form(case, answers):
         return "my_rule does not return p and its state."
     start, grads = case[-1]["args"][1], case[-1]["args"][2]
     lr = case[-1]["kwargs"]["lr"]
-    path = [x[0] for x in walk]
+    path = [x[0] if x else None for x in walk]
+    if any(x is None for x in path):
+        return "my_rule returns None: is it written?"
     if not all(isinstance(x, np.ndarray) and x.shape == start.shape for x in path):
         return "The new p has another shape than p."
 
@@ -336,8 +341,10 @@ def judged_tests(others):
         start = rng.normal(size=3)
         grads = rng.normal(size=(5, 3)) * [0.1, 1.0, 10.0]
         grads[2, 1] = grads[3, 2] = 0.0
-        source = function(_VERDICT, start=start, grads=grads)
-        case = [call("handed_in", keep="rule test", show=False), put("verdict", source)]
+        case = [
+            *_handed_in("verdict", _VERDICT, start=start, grads=grads),
+            call("test_my_rule.__get__", None, 0, keep="test", show=False),
+        ]
         messages = [*SAME, *others]
         for number in rng.permutation(len(messages)):
             message = messages[number]
