@@ -584,7 +584,7 @@ def _roster(source, table):
 _RIGHT = {"adamw_step": adamw_step}
 QUESTIONS = [
     Question("adamw", 3, walk, _RIGHT, _roster(_STEP, STEP), cases=2),
-    Question("arguments", 1, arguments, _RIGHT, _roster(_STEP, IN_PLACE)),
+    Question("arguments", 1, arguments, _RIGHT, _roster(_STEP, IN_PLACE | STEP)),
     Question(
         "schedule",
         3,
@@ -598,7 +598,7 @@ QUESTIONS = [
         3,
         optimiser,
         {"AdamW": AdamW},
-        _roster(_STEP + _CLASS, CLASS),
+        _roster(_STEP + _CLASS, CLASS | STEP),
         cases=2,
     ),
     Question("choose", 2, tables, {"choose": choose}, _roster(_CHOOSE, CHOOSE)),

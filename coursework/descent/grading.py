@@ -487,7 +487,7 @@ QUESTIONS = [
         1,
         arguments,
         {"momentum_step": momentum_step},
-        _balls("momentum_step", IN_PLACE),
+        _balls("momentum_step", IN_PLACE | MOMENTUM),
     ),
     Question(
         "nesterov",
@@ -496,5 +496,7 @@ QUESTIONS = [
         {"nesterov_step": nesterov_step},
         _balls("nesterov_step", NESTEROV),
     ),
-    Question("optimiser", 3, optimiser, {"SGD": SGD}, _roster(_BALL + _CLASS, CLASS)),
+    Question(
+        "optimiser", 3, optimiser, {"SGD": SGD}, _roster(_BALL + _CLASS, CLASS | _BOTH)
+    ),
 ]

@@ -434,6 +434,12 @@ class RMSProp:
         return [p for p, _ in self.states]
 
 
+# Mistakes that are in both steps: an edit changes every line that it fits.
+BOTH = {
+    message: list(dict.fromkeys([*edits, *STEP[message]]))
+    for message, edits in RMSPROP.items()
+    if message in STEP and "default" not in message
+}
 _CLASS = """
 class RMSProp:
     def __init__(self, params, lr=1e-3, beta2=0.99, eps=1e-8, corrected=False):
@@ -580,7 +586,7 @@ QUESTIONS = [
         1,
         arguments,
         {"rmsprop_step": rmsprop_step},
-        _roster(_RMSPROP, IN_PLACE),
+        _roster(_RMSPROP, IN_PLACE | RMSPROP),
     ),
     Question(
         "step-lengths",
@@ -602,6 +608,6 @@ QUESTIONS = [
         3,
         optimiser,
         {"RMSProp": RMSProp},
-        _roster(_RMSPROP + _CORRECTED_STEP + _CLASS, CLASS),
+        _roster(_RMSPROP + _CORRECTED_STEP + _CLASS, CLASS | BOTH),
     ),
 ]
