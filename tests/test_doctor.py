@@ -287,6 +287,12 @@ def test_silent_with_the_flags_of_torch(flags):
     assert not untouched(model, optimizer, loss)
 
 
+def test_silent_with_lbfgs():
+    # whose one call is many steps, together larger than half of the weights
+    model = mlp()
+    assert not untouched(model, torch.optim.LBFGS(model.parameters()), loss)
+
+
 def test_silent_with_capturable():
     # torch steps with it on an accelerator only, so nothing but a look is possible
     assert not untouched(*adamw_groups(capturable=True))
