@@ -270,6 +270,7 @@ def protections(folders: tuple[Path, ...] = ()) -> dict[str, bool]:
         "no sight of tests and solutions": bubble or closed,
         "no sight of other submissions and grades": bubble
         or (user and all(map(_closed, folders))),
+        "no package but those that the assignment allows": bubble,
         "a limit on all files together": bubble,
         "another user than the grader's": user and how() != WAYS[1],
         "an end to every process that it started": bubble or user,

@@ -133,7 +133,8 @@ def test_student_notebook_is_a_notebook_that_says_what_it_asks(name, student):
 
 
 def test_release_replaces_the_folder_as_a_whole(tmp_path, monkeypatch, student):
-    monkeypatch.setattr(release, "student_notebook", lambda a: student(a.name))
+    nb = student("adam")
+    monkeypatch.setattr(release, "student_notebook", lambda assignment: nb)
     old = tmp_path / "adam" / "old.txt"
     old.parent.mkdir()
     old.write_text("of last year")

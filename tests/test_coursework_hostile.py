@@ -489,6 +489,7 @@ SHUT_OFF = {  # what only namespaces hold back: elsewhere nobody runs it
     "kills everything it can",
     "kills the grader",
     "removes everything",
+    "patched torch",
 }
 
 
