@@ -36,6 +36,7 @@ from tools import tidy
 
 OUT = tidy.ROOT / "_build" / "colab"
 
+NEED_A_CLONE = {"instructors"}  # it runs the grader, which is not in the package
 _NOTE = """\
 > This copy of the chapter carries the package `adamtut` of [the book]({url}) in the \
 next cell.
@@ -371,11 +372,11 @@ def _address(entry: Entry) -> str | None:
 
 
 def chapters(root: Path = tidy.ROOT) -> list[Path]:
-    """The notebooks that _toc.yml lists, in its order."""
+    """The notebooks that _toc.yml lists, in order, without those of NEED_A_CLONE."""
     toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
     files = [x["file"] for part in toc["parts"] for x in part["chapters"]]
     paths = [root / f"{file}.ipynb" for file in files]
-    return [path for path in paths if path.is_file()]
+    return [x for x in paths if x.is_file() and x.stem not in NEED_A_CLONE]
 
 
 def write(paths: list[Path], folder: Path) -> list[Path]:
