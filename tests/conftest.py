@@ -1,5 +1,8 @@
 import pytest
 import torch
+from browser import browser, site, visit
+
+__all__ = ["browser", "compiler", "site", "visit"]
 
 
 @pytest.fixture(scope="session")

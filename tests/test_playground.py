@@ -16,8 +16,8 @@ from http.server import ThreadingHTTPServer
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from browser import CHROMIUM, FLAGS, _Quiet
 from playwright.sync_api import sync_playwright
-from test_book import CHROMIUM, FLAGS, _Quiet
 
 from adamtut import plots
 from adamtut.playground import bundle, translate
@@ -34,7 +34,7 @@ PAGE = """<!doctype html><html lang="en"{html}><head><title>Playground</title>
 <adam-playground id="playground"{attributes}><p>no script</p></adam-playground>
 {body}</main><script defer src="playground.js"></script></body></html>"""
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium; see test_book")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium; see browser.py")
 
 
 @pytest.fixture(scope="module")

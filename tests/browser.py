@@ -1,0 +1,221 @@
+"""The built book in a real browser, with every other machine out of reach.
+
+What test_book.py and test_phone.py share; two files, so that two workers share the
+pages.
+"""
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+from axe_playwright_python.sync_playwright import Axe
+from filelock import FileLock
+from playwright.sync_api import sync_playwright
+
+from tools import tidy
+
+HTML = tidy.ROOT / "_build" / "html"
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+TOC = yaml.safe_load((tidy.ROOT / "_toc.yml").read_text(encoding="utf-8"))
+CHAPTERS = [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
+PAGES = [TOC["root"], *CHAPTERS]
+GENERATED = ["search", "genindex"]
+HEAVIEST = 1_500_000  # bytes of a page with its figures
+MARKS = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        CHROMIUM is None,
+        reason="no chromium: apt-get install chromium, or set CHROMIUM to its path",
+    ),
+]
+
+# What a reader sees: the text without code, formulas and what the theme hides.
+TEXT = """() => {
+  const page = (document.querySelector('article') ??
+                document.querySelector('main')).cloneNode(true);
+  page.querySelectorAll('pre, code, script, .katex').forEach(x => x.remove());
+  return page.textContent;
+}"""
+VISIBLE_SEARCHES = """() => [...document.querySelectorAll(
+    '.search-button__button, .search-button, .search-button-field, input[type=search]'
+  )].filter(x => x.checkVisibility({visibilityProperty: true}) &&
+                 x.getBoundingClientRect().width > 0).length"""
+OVERFLOW = "() => document.documentElement.scrollWidth - window.innerWidth"
+WITHOUT_ALT = """() => [...document.querySelectorAll('article img')]
+  .filter(x => !x.alt.trim() || x.alt.startsWith('../_images')).map(x => x.src)"""
+BROKEN_IMAGES = """() => [...document.querySelectorAll('article img')]
+  .filter(x => x.complete && x.naturalWidth === 0).map(x => x.src)"""
+FORMULAS = "() => document.querySelectorAll('.math .katex').length"
+BAD_FORMULAS = "() => document.querySelectorAll('.katex-error').length"
+# A figure is as wide as the text at most; nothing is wider without a box that scrolls.
+WIDE_FIGURES = """() => [...document.querySelectorAll('article img')]
+  .filter(x => x.getBoundingClientRect().width > x.closest('article').clientWidth + 1)
+  .map(x => x.src)"""
+OPEN_SOLUTIONS = """() => [...document.querySelectorAll('.solution.dropdown')]
+  .filter(x => !x.classList.contains('toggle-hidden')).length"""
+SCROLL = """async () => {
+  for (let y = 0; y < document.body.scrollHeight; y += 800) {
+    scrollTo(0, y);
+    await new Promise(requestAnimationFrame);
+  }
+  scrollTo(0, 0);
+}"""
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        """Print nothing."""
+
+    def send_error(self, code, message=None, explain=None):
+        """Answer what is missing with the book's own page, as a web server would."""
+        page = (HTML / "404.html").read_bytes()
+        self.send_response(code, message)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
+
+
+@pytest.fixture(scope="session")
+def site():
+    """The address of the book, built from today's files."""
+    command = [Path(sys.executable).with_name("jupyter-book"), "build", tidy.ROOT]
+    HTML.parent.mkdir(exist_ok=True)
+    with FileLock(HTML.parent / "tests.lock"):  # the workers build one after the other
+        build = subprocess.run(command, capture_output=True, text=True)
+    assert build.returncode == 0, build.stdout[-3000:] + build.stderr[-3000:]
+    handler = functools.partial(_Quiet, directory=str(HTML))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+class Visit:
+    """A page that was opened, and what it asked of whom."""
+
+    def __init__(self, browser, site, name, width):
+        self.elsewhere, self.failed, self.errors = [], [], []
+        self.bytes = 0
+        self.site = site
+        context = browser.new_context(viewport={"width": width, "height": 900})
+        context.route("**/*", self._route)
+        self.page = context.new_page()
+        self.page.on("response", self._response)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", self._console)
+        self.page.goto(f"{site}/{name}", wait_until="load")
+        if self.page.query_selector(".math"):
+            self.page.wait_for_selector("html[data-formulas=drawn]")
+
+    def _route(self, route):
+        if route.request.url.startswith((f"{self.site}/", "data:", "blob:")):
+            route.continue_()
+        else:
+            self.elsewhere.append(route.request.url)
+            route.abort()
+
+    def _response(self, response):
+        if response.status >= 400:
+            self.failed.append(f"{response.status} {response.url}")
+        elif response.url.startswith("http"):
+            self.bytes += int(response.headers.get("content-length", 0))
+
+    def _console(self, message):
+        if message.type == "error":
+            self.errors.append(message.text)
+
+    def close(self):
+        self.page.context.close()
+
+
+@pytest.fixture
+def visit(browser, site):
+    """Open a page by name and width."""
+    opened = []
+
+    def open_page(name, width=1300):
+        opened.append(Visit(browser, site, name, width))
+        return opened[-1]
+
+    yield open_page
+    for page in opened:
+        page.close()
+
+
+def axe(page, rules=None, code=False):
+    """What axe-core calls serious or critical: rule, and the first places.
+
+    rules   some of its rules; None for all
+    code    with the colours of code, which are the same on every page. Formulas have
+            the colour of the text around them; looking at each of their letters would
+            take most of the time
+    """
+    options = {"resultTypes": ["violations"], "preload": False}
+    if rules:
+        options["runOnly"] = rules
+    skipped = [[".katex"]] if code else [[".katex"], [".highlight pre"]]
+    found = Axe().run(page, {"exclude": skipped}, options).response
+    return [
+        f"{fault['id']}: {[node['target'] for node in fault['nodes'][:3]]}"
+        for fault in found["violations"]
+        if fault["impact"] in ("serious", "critical")
+    ]
+
+
+def choose(page, theme):
+    """Switch the theme, and end the fading of colours: axe would see them half-way."""
+    page.evaluate(f"() => document.documentElement.dataset.theme = '{theme}'")
+    page.evaluate(
+        """() => document.getAnimations().filter(x => x instanceof CSSTransition)
+                   .forEach(x => x.finish())"""
+    )
+
+
+def look_at(seen, theme, rules=None):
+    """What holds for every page, at every width: reads it as far as its end."""
+    page = seen.page
+    name = page.url.split(f"{seen.site}/")[1].removesuffix(".html")
+    assert seen.elsewhere == [], "the page asks for files of other machines"
+    assert seen.failed == []
+    assert seen.errors == []
+    assert page.evaluate(OVERFLOW) <= 0, "the page scrolls sideways"
+    assert page.evaluate(VISIBLE_SEARCHES) == 1 or name == "search"
+    assert page.evaluate(OPEN_SOLUTIONS) == 0
+    page.evaluate(SCROLL)  # figures load when they come near
+    page.wait_for_load_state("networkidle")
+    assert seen.failed == []
+    assert page.evaluate(WITHOUT_ALT) == []
+    assert page.evaluate(BROKEN_IMAGES) == []
+    assert page.evaluate(WIDE_FIGURES) == []
+    assert seen.bytes <= HEAVIEST
+    text = page.evaluate(TEXT)
+    for raw in ("$", r"\(", r"\[", r"\begin", "{cite}", "{ref}", ":::", "```"):
+        assert raw not in text, f"{raw!r} was not rendered"
+    assert page.evaluate(BAD_FORMULAS) == 0
+    if name.startswith("chapters/"):
+        assert page.evaluate(FORMULAS) > 0
+    choose(page, theme)
+    assert axe(page, rules) == [], f"in the {theme} theme"
