@@ -69,7 +69,7 @@ $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -m venv --clear .venv || { \
 	  echo "$(PYTHON) cannot make .venv. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(UV) && \
-	  $(BIN)/uv pip install --python $(BIN)/python -r requirements.txt && \
+	  $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python -r requirements.txt && \
 	  $(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation -e . || { \
 	  echo "The packages were not installed: is the package registry (pypi.org or your mirror)" \
 	       "reachable, and are 8 GB of disk free? Then make setup again."; exit 1; }
