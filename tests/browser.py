@@ -33,6 +33,7 @@ FLAGS = [
 TOC = yaml.safe_load((tidy.ROOT / "_toc.yml").read_text(encoding="utf-8"))
 CHAPTERS = [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
 PAGES = [TOC["root"], *CHAPTERS]
+WITHOUT_FORMULAS = {"chapters/instructors"}
 GENERATED = ["search", "genindex"]
 HEAVIEST = 1_500_000  # bytes of a page with its figures
 MARKS = [
@@ -126,7 +127,7 @@ class Visit:
         self.page.on("response", self._response)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", self._console)
-        self.page.goto(f"{site}/{name}", wait_until="load")
+        self.page.goto(f"{site}/{name}", wait_until="networkidle")
         if self.page.query_selector(".math"):
             self.page.wait_for_selector("html[data-formulas=drawn]")
 
@@ -215,7 +216,7 @@ def look_at(seen, theme, rules=None):
     for raw in ("$", r"\(", r"\[", r"\begin", "{cite}", "{ref}", ":::", "```"):
         assert raw not in text, f"{raw!r} was not rendered"
     assert page.evaluate(BAD_FORMULAS) == 0
-    if name.startswith("chapters/"):
+    if name.startswith("chapters/") and name not in WITHOUT_FORMULAS:
         assert page.evaluate(FORMULAS) > 0
     choose(page, theme)
     assert axe(page, rules) == [], f"in the {theme} theme"

@@ -205,8 +205,11 @@ def test_records_are_of_the_code_of_today():
         for name, one in of_task.items():
             entrant = next(x for x in tournament.entrants() if x.name == name)
             tried = draws(entrant.rule, saved["about"]["trials"], entrant.search)
-            best = tried[int(one["trials"].argmin())]
-            assert one["setting"] == pytest.approx(best, rel=1e-3)
+            # more than one where they agree in the four digits that are recorded
+            lowest = np.flatnonzero(one["trials"] == one["trials"].min())
+            assert any(
+                one["setting"] == pytest.approx(tried[i], rel=1e-3) for i in lowest
+            )
             assert len(one["train"]) == len(one["test"]) == saved["about"]["seeds"]
 
 
