@@ -76,6 +76,7 @@ _OPENS = re.compile(r"(?P<fence>`{3,}|:{3,})\{(?P<name>[\w:-]+)\} *(?P<argument>
 _OPTION = re.compile(r":(?P<key>[\w-]+): *(?P<value>.*)")
 _ROLE = re.compile(r"\{(?P<name>[\w:+-]+)\}`(?P<argument>[^`]+)`")
 _LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")
+_TARGET = re.compile(r"^\([\w-]+\)=\n*", re.MULTILINE)  # a place that links lead to
 _SCHEME = re.compile(r"[a-z]+:")
 
 
@@ -224,6 +225,7 @@ class Plain:
     def markdown(self, source: str) -> str:
         """The cell's text in plain Markdown; empty where it held only markers."""
         source = _PLAYGROUND.sub("The playground is what the next cell shows.", source)
+        source = _TARGET.sub("", source)
         source = _HERE.sub(r"\g<text>", source)  # Colab does not follow such links
         parts, part = [], []
 
