@@ -11,11 +11,18 @@ DESCRIPTION = """\
 Look at a model and its optimizer before (or while) you train, and print what is
 suspicious, with links into the book; print nothing where all is well.
 
-FUNCTION takes no arguments and returns (model, optimizer), or (model, optimizer, loss),
-or (model, optimizer, loss, scheduler). loss is a function of the model that returns one
-number; with it, one step is done on a copy. Code below `if __name__ == "__main__"` does
-not run.
+FUNCTION takes no arguments and returns (model, optimizer), or a dict with any of these:
+  model      what is trained
+  optimizer  of torch or of adamtut, or a list of them
+  loss       a function of the model that returns one number: one step is done on a copy
+  scheduler  of the learning rate
+  step       a function of model and optimizer (and scheduler, where there is one) that
+             does one whole training step: it is done twice, on copies
+  steps      how many steps the optimizer has made so far
+(model, optimizer, loss) and (model, optimizer, loss, scheduler) will do too.
+Code below `if __name__ == "__main__"` does not run.
 """
+NAMES = ["model", "optimizer", "loss", "scheduler", "step", "steps"]
 STATUS = (
     "exit status: 0 nothing found, 1 findings, 2 the function could not be examined"
 )
@@ -52,13 +59,22 @@ def examine_target(target: str) -> int:
         result = function()
     except (Exception, SystemExit):
         return refuse(f"{target} raised", trace=True)
-    if not isinstance(result, tuple | list) or not 2 <= len(result) <= 4:
+    if isinstance(result, tuple | list) and 2 <= len(result) <= 4:
+        result = dict(zip(NAMES, result, strict=False))
+    if not isinstance(result, dict):
         return refuse(
             f"{target} returned a {type(result).__name__}; allowed: (model, optimizer),"
-            " (model, optimizer, loss) or (model, optimizer, loss, scheduler)"
+            " (model, optimizer, loss), (model, optimizer, loss, scheduler) or a dict "
+            f"of {', '.join(NAMES)}"
         )
+    if odd := [key for key in result if key not in NAMES]:
+        return refuse(
+            f"{target} returned a dict with {odd[0]!r}; allowed: {', '.join(NAMES)}"
+        )
+    if lacking := [key for key in NAMES[:2] if key not in result]:
+        return refuse(f"{target} returned a dict without {lacking[0]!r}")
     try:
-        findings = examine(*result)
+        findings = examine(**result)
     except (TypeError, ValueError) as error:
         # with a note: not the doctor's word, but raised by what the function returned
         return refuse(f"{target}: {error}", trace=hasattr(error, "__notes__"))

@@ -3,6 +3,7 @@
     from adamtut.doctor import examine, report
 
     print(report(examine(model, optimizer, loss=lambda m: cross_entropy(m(x), y))))
+    print(report(examine(model, optimizer, step=train_step, steps=1000)))
 
 The command `adamtut doctor train.py:setup` does the same with what `setup()` returns.
 """
@@ -13,6 +14,7 @@ import copy
 import math
 import random
 import textwrap
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from adamtut.watch import NotTheCopy, Watch
 
 # Where the book stands (_config.yml, html.baseurl).
 BOOK = "https://adamtut.github.io/adam-step-by-step/"
@@ -34,12 +38,16 @@ SECTIONS = {
     "eps": "traps.html#trap-eps",
     "state": "traps.html#trap-resume",
     "scheduler": "traps.html#trap-scheduler",
+    "zero-grad": "traps.html#trap-zero-grad",
     "no-gradient": "traps.html#trap-none",
     "zero-gradient": "traps.html#trap-none",
     "point": "traps.html#trap-point",
     "not-finite": "stability.html#the-first-nan-names-its-layer",
     "step-too-large": "stability.html#four-numbers-to-print-in-every-run",
     "step-lost": "traps.html#trap-bfloat16",
+    "factor": "traps.html#trap-harmless",
+    "clipping": "traps.html#trap-harmless",
+    "scheduler-order": "traps.html#trap-harmless",
 }
 # The learning rates that are usual, by family of rules: from what papers and defaults
 # use, a decade or more to either side. Other rules are not judged.
@@ -72,6 +80,8 @@ _DECAYS_ALL = {"sgd", "momentum", "nesterov", "asgd", "lars"}
 TOO_LARGE = 0.5
 # As many of the weights that have a gradient may a step leave where they are.
 LOST = 0.5
+# A gradient that after clipping became smaller than this share was divided too late.
+DIVIDED = 0.5
 
 
 @dataclass(frozen=True)
@@ -101,6 +111,9 @@ def examine(
     optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer],
     loss: Callable[[nn.Module], Tensor] | None = None,
     scheduler: Any = None,
+    *,
+    step: Callable[..., Any] | None = None,
+    steps: int | None = None,
 ) -> list[Finding]:
     """What is suspicious about a training's set-up; an empty list where nothing is.
 
@@ -112,22 +125,38 @@ def examine(
                copy: gradients and the size of the step are seen only so
     scheduler  that of the learning rate: whether it and the optimiser have made the
                same way
+    step       one whole training step, from the forward pass to `optimizer.step()`
+               and `zero_grad()`, as a function of model and optimizer, and of
+               scheduler where one is given. It is called twice with deep copies of
+               them: what is wrong in the loop is seen only so. Batches that are added
+               up without dividing are seen where `loss` is given too, as the mean
+               over one of them
+    steps      how many steps the optimiser has made so far, in a resumed training
+               too (those that a GradScaler skipped do not count): a state that has
+               seen fewer was not restored
 
     Parameters, gradients, buffers, states, modes, hooks and the generators of torch,
-    NumPy and Python are left as they were. `loss` is given the copy and must use it;
-    what else it changes (a data loader that moves on), it changes. Needs the memory of
-    a second model and optimiser where `loss` is given.
+    NumPy and Python are left as they were. `loss` and `step` are given copies and must
+    use them; what else they change (a data loader that moves on, a GradScaler), they
+    change. Needs the memory of a second model and optimiser where `loss` is given, and
+    of three more models where `step` is.
 
     Raises TypeError for an argument of another kind; ValueError for a model without
     parameters or with lazy ones, a loss that is not one number that depends on the
-    model it is given, and a model or optimiser that cannot be copied.
+    model it is given, a step that uses model, optimizer or scheduler itself or does
+    not step the optimizer, negative steps, and what cannot be copied.
     """
-    case = _Case(model, _checked(model, optimizer, loss, scheduler), scheduler)
+    optimizers = _checked(model, optimizer, loss, scheduler, step, steps)
+    case = _Case(model, optimizers, scheduler, steps)
     found = [finding for check in _CHECKS for finding in check(case)]
-    if loss is None or any(p.is_meta for p in model.parameters()):
+    if any(p.is_meta for p in model.parameters()):
         found += _gradients(case)
-    else:
+    elif step is not None:
+        found += _whole_step(case, step, loss, isinstance(optimizer, list | tuple))
+    elif loss is not None:
         found += _one_step(case, loss)
+    else:
+        found += _gradients(case)
     order = list(SECTIONS)
     return sorted(found, key=lambda finding: order.index(finding.trap))
 
@@ -135,8 +164,11 @@ def examine(
 class _Case:
     """What the checks look at."""
 
-    def __init__(self, model: nn.Module, optimizers: list, scheduler: Any):
-        self.model, self.optimizers, self.scheduler = model, optimizers, scheduler
+    def __init__(
+        self, model: nn.Module, optimizers: list, scheduler: Any, steps: int | None
+    ):
+        self.model, self.optimizers = model, optimizers
+        self.scheduler, self.steps = scheduler, steps
         self.names = {p: name for name, p in model.named_parameters()}
         self.groups = [
             (optimizer, number, group)
@@ -167,7 +199,9 @@ class _Case:
         return f"group {number}{own}"
 
 
-def _checked(model, optimizer, loss, scheduler) -> list[torch.optim.Optimizer]:
+def _checked(
+    model, optimizer, loss, scheduler, step, steps
+) -> list[torch.optim.Optimizer]:
     """The optimizers, as a list; refuse what `examine` cannot look at."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model is {_kind(model)}; allowed: a torch.nn.Module")
@@ -190,6 +224,15 @@ def _checked(model, optimizer, loss, scheduler) -> list[torch.optim.Optimizer]:
         raise TypeError(
             f"scheduler is {_kind(scheduler)}; allowed: one of torch.optim.lr_scheduler"
         )
+    if step is not None and (not callable(step) or isinstance(step, nn.Module)):
+        raise TypeError(
+            f"step is {_kind(step)}; allowed: a function of model and optimizer (and "
+            "scheduler, where one is given) that does one training step"
+        )
+    if steps is not None and (type(steps) is bool or not isinstance(steps, int)):
+        raise TypeError(f"steps is {_kind(steps)}; allowed: a whole number")
+    if steps is not None and steps < 0:
+        raise ValueError(f"steps is {steps}; allowed: 0 or more")
     if not any(True for _ in model.parameters()):
         raise ValueError("model has no parameters; allowed: at least one")
     for name, p in model.named_parameters():
@@ -366,6 +409,24 @@ def _state(case: _Case) -> Iterator[Finding]:
             )
 
 
+def _behind(case: _Case) -> Iterator[Finding]:
+    """Whether each optimiser's state has seen as many steps as the user says."""
+    for optimizer in case.optimizers if case.steps else []:
+        params = [p for group in optimizer.param_groups for p in group["params"]]
+        states = [optimizer.state.get(p) for p in params if p.requires_grad]
+        counts = [n for n in map(_steps, states) if n is not None]
+        if not states or not _keeps_state(optimizer) or (any(states) and not counts):
+            continue  # nothing to restore, or nothing in it that counts
+        made = max(counts, default=0)
+        if made < case.steps:
+            has = f"is at step {made}" if any(states) else "is empty"
+            yield Finding(
+                "state",
+                f"The state of {type(optimizer).__name__} {has}, but {case.steps} "
+                "steps were made: its state_dict was not loaded.",
+            )
+
+
 def _scheduler(case: _Case) -> Iterator[Finding]:
     scheduler = case.scheduler
     moved = getattr(scheduler, "optimizer", None)
@@ -397,7 +458,7 @@ def _scheduler(case: _Case) -> Iterator[Finding]:
             f"The optimizer is at step {steps}, the scheduler at 0: it was not loaded, "
             "or is never called (as is right in the first epoch, if called by epoch).",
         )
-    elif made and not any(states) and _keeps_state(moved):
+    elif made and not any(states) and _keeps_state(moved) and not case.steps:
         yield Finding(
             "state",
             f"The scheduler is at {made}, but the optimizer has no state: its "
@@ -412,7 +473,9 @@ def _scheduler(case: _Case) -> Iterator[Finding]:
 
 
 def _gradients(case: _Case) -> Iterator[Finding]:
-    trained = [p for p in dict.fromkeys(case.held) if p.requires_grad]
+    # those that are not the model's have a finding of their own
+    held = [p for p in dict.fromkeys(case.held) if p in case.names]
+    trained = [p for p in held if p.requires_grad]
     none = [p for p in trained if p.grad is None]
     if none and len(none) < len(trained):
         yield _no_gradient(case, none)
@@ -446,6 +509,7 @@ _CHECKS = [
     _lr,
     _eps,
     _state,
+    _behind,
     _scheduler,
     _point,
 ]
@@ -455,16 +519,7 @@ _CHECKS = [
 
 
 def _one_step(case: _Case, loss: Callable) -> list[Finding]:
-    memo: dict[int, Any] = {}
-    try:
-        model = copy.deepcopy(case.model, memo)
-        optimizers = [_copied(one, memo) for one in case.optimizers]
-    except Exception as error:  # what a module holds can raise anything
-        raise ValueError(
-            f"model or optimizer cannot be copied ({error}); examine it without loss, "
-            "or before its first forward pass"
-        ) from error
-    pairs = {p: memo[id(p)] for p in case.held if p.requires_grad}
+    model, optimizers, _, pairs = _copies(case)
     trained = dict.fromkeys([*model.parameters(), *pairs.values()])
     trained = [p for p in trained if p.requires_grad]
     seen: list[tuple] = []  # the gradients of each call
@@ -492,7 +547,142 @@ def _one_step(case: _Case, loss: Callable) -> list[Finding]:
             optimizer.step(closure)
     gradients = dict(zip(trained, seen[0], strict=True))
     fresh = {p: gradients[new] for p, new in pairs.items()}
-    return [*_reached(case, fresh), *_moved(case, before, pairs, fresh)]
+    stood = {p: p.grad for p in pairs}
+    return [*_reached(case, fresh, stood), *_moved(case, before, pairs, fresh)]
+
+
+# What two calls of a user's own training step tell, done on a copy.
+
+
+def _whole_step(
+    case: _Case, step: Callable, loss: Callable | None, several: bool
+) -> list[Finding]:
+    model, optimizers, scheduler, pairs = _copies(case, case.scheduler)
+    for p, new in pairs.items():
+        # as it stands between two steps: zero, None or used
+        new.grad = None if p.grad is None else p.grad.detach().clone()
+    given = [model, optimizers if several else optimizers[0]]
+    given += [scheduler] if scheduler is not None else []
+    originals = [*case.model.modules(), *case.optimizers, case.scheduler]
+    watch = Watch(optimizers, scheduler, originals)
+    mean = math.nan
+    with (
+        _same_draws({p.device for p in pairs.values()}),
+        torch.enable_grad(),
+        warnings.catch_warnings(),
+    ):
+        # of torch: about the copy, whose optimizer does not know its scheduler
+        warnings.filterwarnings("ignore", "Seems like `optimizer.step|Detected call of")
+        for optimizer in optimizers:
+            getattr(optimizer, "train", lambda: None)()
+        if loss is not None:
+            mean = _value(loss, model).item()
+        with watch.on():
+            for _ in range(2):
+                watch.begin()
+                _call(step, given)
+    if not watch.after:
+        raise ValueError(
+            "step did not step the optimizer that it was given in two calls; allowed: "
+            "a function of model and optimizer that does one whole training step (with "
+            "a GradScaler: of an init_scale so small that no step is skipped)"
+        )
+    seen = [(p, new) for p, new in pairs.items() if new in watch.after]
+    before, after, fresh, stood = (
+        {p: values[new] for p, new in seen}
+        for values in (watch.before, watch.after, watch.gradient, watch.stood)
+    )
+    return [
+        *_reached(case, fresh, stood),
+        *_moved(case, before, after, fresh),
+        *_left_over(case, [p for p, new in pairs.items() if new in watch.leftover]),
+        *_clipped(watch),
+        *_added_up(watch, mean),
+        *_in_order(watch),
+    ]
+
+
+def _call(step: Callable, given: list) -> None:
+    try:
+        step(*given)
+    except NotTheCopy:
+        raise
+    except Exception as error:
+        names = ["model", "optimizer", "scheduler"][: len(given)]
+        error.add_note(f"raised by step, called with copies of {', '.join(names)}")
+        raise
+
+
+def _left_over(case: _Case, params: list) -> Iterator[Finding]:
+    if params:
+        yield Finding(
+            "zero-grad",
+            f"In the second step {case.list(params)} ({_values(params)}) follow the "
+            "sum of its gradient and the one that the first has used; allowed: "
+            "optimizer.zero_grad() in each step.",
+        )
+
+
+def _clipped(watch: Watch) -> Iterator[Finding]:
+    share = watch.after_clip
+    if share is not None and share < DIVIDED:
+        yield Finding(
+            "clipping",
+            f"Between clipping and the step the gradient shrinks to {share:.2g} of its "
+            "size, so it was clipped at another scale; allowed: "
+            "scaler.unscale_(optimizer), or dividing, before clipping.",
+        )
+
+
+def _added_up(watch: Watch, mean: float) -> Iterator[Finding]:
+    calls, total = watch.backwards or (0, math.nan)
+    ratio = total / mean if mean else math.nan
+    # nearer to so many losses than to their mean; a scale of one's own is not known
+    if calls > 1 and (1 + calls) / 2 < ratio < 2 * calls:
+        yield Finding(
+            "factor",
+            f"One step calls backward {calls} times, on losses that add up to "
+            f"{total:.3g}, where loss is {mean:.3g}: its gradient is {ratio:.2g} times "
+            f"that of the mean; allowed: each loss divided by {calls}.",
+        )
+
+
+def _in_order(watch: Watch) -> Iterator[Finding]:
+    called = sum(watch.calls, [])
+    ours, theirs = called.count("scheduler"), called.count("optimizer")
+    if ours > theirs:
+        yield Finding(
+            "scheduler",
+            f"Two steps call the scheduler {ours} times, the optimizer {theirs}: it is "
+            "called where no step is made (accumulation, or GradScaler skips one).",
+        )
+    elif called[:1] == ["scheduler"]:
+        yield Finding(
+            "scheduler-order",
+            "The scheduler is called before the optimizer, so the first of its rates "
+            "is never used; allowed: after optimizer.step().",
+        )
+
+
+# The copies.
+
+
+def _copies(
+    case: _Case, scheduler: Any = None
+) -> tuple[nn.Module, list, Any, dict[Tensor, Tensor]]:
+    """Model, optimizers and scheduler, and by parameter that is trained its copy."""
+    memo: dict[int, Any] = {}
+    try:
+        model = copy.deepcopy(case.model, memo)
+        optimizers = [_copied(one, memo) for one in case.optimizers]
+        scheduler = copy.deepcopy(scheduler, memo)
+    except Exception as error:  # what a module holds can raise anything
+        raise ValueError(
+            f"model, optimizer or scheduler cannot be copied ({error}); examine it "
+            "without loss and step, or before its first forward pass"
+        ) from error
+    pairs = {p: memo[id(p)] for p in case.held if p.requires_grad}
+    return model, optimizers, scheduler, pairs
 
 
 def _copied(
@@ -536,10 +726,11 @@ def _same_draws(devices: set[torch.device]) -> Iterator[None]:
         np.random.set_state(numpy)
 
 
-def _reached(case: _Case, fresh: dict) -> Iterator[Finding]:
-    """Parameters that the loss did not give a gradient."""
-    none = [p for p, g in fresh.items() if g is None]
-    zero = [p for p in none if p.grad is not None and not p.grad.count_nonzero()]
+def _reached(case: _Case, fresh: dict, stood: dict) -> Iterator[Finding]:
+    """Parameters that the loss did not give a gradient; what stands there instead."""
+    # those that are not the model's have a finding of their own
+    none = [p for p, g in fresh.items() if g is None and p in case.names]
+    zero = [p for p in none if stood[p] is not None and not stood[p].count_nonzero()]
     if zero:
         yield Finding(
             "zero-gradient",
@@ -637,6 +828,8 @@ def _keeps_state(optimizer: torch.optim.Optimizer) -> bool:
 
 def _steps(state: dict | None) -> int | None:
     """How many updates a parameter has had; None where its state does not count."""
+    if "n_iter" in (state or {}):
+        return None  # of LBFGS, whose t is the size of a step
     for key in ("t", "step"):
         if (n := _number((state or {}).get(key))) is not None:
             return int(n)

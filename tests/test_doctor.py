@@ -1,13 +1,17 @@
 """The doctor finds what is planted, is silent on healthy set-ups, touches nothing."""
 
+import ast
 import copy
 import hashlib
+import inspect
 import random
 import re
 import subprocess
 import sys
 import textwrap
 import tomllib
+import warnings
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -18,10 +22,12 @@ import yaml
 from docutils.nodes import make_id
 from torch import nn
 from torch.nn.functional import cross_entropy
+from torch.nn.utils import clip_grad_norm_
 from torch.optim import lr_scheduler
 
 from adamtut import __main__ as command
 from adamtut import doctor
+from adamtut.__main__ import NAMES
 from adamtut.doctor import BOOK, RATES, SECTIONS, examine, report
 from adamtut.optim import Optimizer, matrices_and_rest
 from adamtut.rules import RULES
@@ -91,6 +97,16 @@ def train(model, optimizer, steps=3, scheduler=None):
     return model, optimizer
 
 
+def clear(optimizer, **options):
+    for one in optimizer if isinstance(optimizer, list) else [optimizer]:
+        one.zero_grad(**options)
+
+
+def one_step(model, optimizer, scheduler=None):
+    clear(optimizer)
+    train(model, optimizer, 1, scheduler)
+
+
 def digest(model, *others):
     """All that the doctor looks at and could change, hooks and generators included."""
     found = []
@@ -129,11 +145,11 @@ def digest(model, *others):
     return hashlib.sha256(repr(found).encode()).hexdigest()
 
 
-def untouched(model, optimizer, *rest, scheduler=None):
+def untouched(model, optimizer, loss=None, scheduler=None, **asked):
     """What `examine` finds, having checked that it has changed nothing."""
     optimizers = optimizer if isinstance(optimizer, list) else [optimizer]
     before = digest(model, *optimizers, scheduler)
-    findings = examine(model, optimizer, *rest, scheduler=scheduler)
+    findings = examine(model, optimizer, loss, scheduler, **asked)
     assert digest(model, *optimizers, scheduler) == before
     return findings
 
@@ -268,14 +284,15 @@ HEALTHY = [
 def test_silent_on_a_healthy_set_up(setup, steps):
     model, optimizer = setup()
     train(model, optimizer, steps)
-    for rest in ((), (loss,)):
-        findings = untouched(model, optimizer, *rest)
+    whole = {"step": one_step, "steps": steps}
+    for asked in ({}, {"loss": loss}, whole, {"loss": loss, **whole}):
+        findings = untouched(model, optimizer, **asked)
         assert not findings, report(findings)
 
 
 @pytest.mark.parametrize("setup", [on_meta, schedule_free_in_eval])
 def test_silent_where_training_is_not_possible(setup):
-    assert not untouched(*setup(), loss)
+    assert not untouched(*setup(), loss, step=one_step)
 
 
 FLAGS = [{"foreach": True}, {"fused": True}, {"amsgrad": True}, {"maximize": True}]
@@ -285,12 +302,25 @@ FLAGS = [{"foreach": True}, {"fused": True}, {"amsgrad": True}, {"maximize": Tru
 def test_silent_with_the_flags_of_torch(flags):
     model, optimizer = train(*adamw_groups(**flags))
     assert not untouched(model, optimizer, loss)
+    assert not untouched(model, optimizer, loss, step=one_step, steps=3)
 
 
 def test_silent_with_lbfgs():
     # whose one call is many steps, together larger than half of the weights
+    def step(model, optimizer):
+        def closure():
+            optimizer.zero_grad()
+            value = loss(model)
+            value.backward()
+            return value
+
+        optimizer.step(closure)
+
     model = mlp()
-    assert not untouched(model, torch.optim.LBFGS(model.parameters()), loss)
+    optimizer = torch.optim.LBFGS(model.parameters())
+    assert not untouched(model, optimizer, loss)
+    step(model, optimizer)
+    assert not untouched(model, optimizer, loss, step=step, steps=1)
 
 
 def test_silent_with_capturable():
@@ -306,6 +336,9 @@ def test_silent_with_each_rule_at_its_defaults(rule):
         optimizer = Optimizer(model.parameters(), rule, how, **decays)
         findings = untouched(model, optimizer, loss)
         assert not findings, report(findings)
+    train(model, optimizer, 2)
+    findings = untouched(model, optimizer, loss, step=one_step, steps=2)
+    assert not findings, report(findings)
 
 
 SCHEDULES = {
@@ -328,6 +361,133 @@ def test_silent_beside_a_scheduler(name, steps):
         train(model, optimizer, 1)
         scheduler.step(*([1.0] if name == "plateau" else []))
     assert not untouched(model, optimizer, loss, scheduler=scheduler)
+
+    def step(model, optimizer, scheduler):
+        one_step(model, optimizer)
+        scheduler.step(*([1.0] if name == "plateau" else []))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        asked = {"step": step, "steps": steps}
+        assert not untouched(model, optimizer, loss, scheduler, **asked)
+
+
+# Healthy steps: functions of model and optimizer.
+
+
+def zeroed_after(model, optimizer):
+    loss(model).backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def zeroed_to_zero(model, optimizer):
+    optimizer.zero_grad(set_to_none=False)
+    loss(model).backward()
+    optimizer.step()
+
+
+def zeroed_by_hand(model, optimizer):
+    for p in model.parameters():
+        p.grad = None
+    loss(model).backward()
+    optimizer.step()
+
+
+def assigned(model, optimizer):
+    params = list(model.parameters())
+    for p, g in zip(params, torch.autograd.grad(loss(model), params), strict=True):
+        p.grad = g
+    optimizer.step()
+
+
+def accumulated(model, optimizer, k=4):
+    optimizer.zero_grad()
+    for _ in range(k):
+        (loss(model) / k).backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 0.01)
+    optimizer.step()
+
+
+def two_tasks(model, optimizer):
+    optimizer.zero_grad()
+    for share in (0.3, 0.7):
+        (share * loss(model)).backward()
+    optimizer.step()
+
+
+def two_steps(model, optimizer):
+    for _ in range(2):
+        one_step(model, optimizer)
+
+
+def scaled(model, optimizer, k=1, fused=False):
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    optimizer.zero_grad()
+    for _ in range(k):
+        scaler.scale(loss(model) / k).backward()
+    if not fused:
+        scaler.unscale_(optimizer)
+        clip_grad_norm_(model.parameters(), 0.01)
+    scaler.step(optimizer)
+    scaler.update()
+
+
+def scaled_and_accumulated(model, optimizer):
+    scaled(model, optimizer, k=4)
+
+
+def scaled_by_hand(model, optimizer):
+    optimizer.zero_grad()
+    for _ in range(4):
+        (loss(model) / 4 * 1024).backward()
+    for p in model.parameters():
+        p.grad /= 1024
+    nn.utils.clip_grad_value_(model.parameters(), 1e-3)
+    optimizer.step()
+
+
+STEPS = [
+    zeroed_after,
+    zeroed_to_zero,
+    zeroed_by_hand,
+    assigned,
+    accumulated,
+    two_tasks,
+    two_steps,
+    scaled,
+    scaled_and_accumulated,
+    scaled_by_hand,
+]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_silent_on_a_healthy_step(step):
+    model, optimizer = adamw_groups()
+    for _ in range(2):  # also with what the step has left behind
+        findings = untouched(model, optimizer, loss, step=step)
+        assert not findings, report(findings)
+        step(model, optimizer)
+
+
+def test_silent_where_the_fused_kernel_unscales():
+    asked = {"step": partial(scaled, fused=True), "loss": loss}
+    assert not untouched(*adamw_groups(fused=True), **asked)
+
+
+def test_silent_on_players_that_see_each_others_gradients():
+    """As in a GAN: the loss of one gives gradients to the other too."""
+
+    def play(model, optimizers):
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+            loss(model).backward()
+            optimizer.step()
+
+    model = mlp()
+    players = model[1:3], model[3:]
+    optimizers = [torch.optim.Adam(player.parameters()) for player in players]
+    assert not untouched(model, optimizers, step=play)
 
 
 # Planted: each function returns the arguments of `examine`; (trap, what it says).
@@ -507,7 +667,203 @@ def bfloat16_weights():
     return model, torch.optim.Adam(model.parameters(), lr=1e-4), loss
 
 
+def small_eps():
+    model = mlp().half()
+    return model, torch.optim.Adam(model.parameters(), eps=1e-5)
+
+
+def not_restored():
+    model, _ = train(*adamw_groups())
+    optimizer = torch.optim.AdamW(decay_groups(model))
+    return {"model": model, "optimizer": optimizer, "steps": 3}
+
+
+def not_restored_and_gone_on():
+    return not_restored() | dict(
+        zip(NAMES, train(*adamw_groups()), strict=False), steps=1003
+    )
+
+
+def not_restored_beside_a_scheduler():
+    return dict(zip(NAMES, optimizer_not_restored(), strict=False), steps=3)
+
+
+def replaced_layer_with_loss():
+    return *replaced_layer(), loss
+
+
+def replaced_layer_while_training():
+    model, optimizer = replaced_layer()
+    return train(model, optimizer)
+
+
+def in_the_loop(step, make=adamw_groups, **asked):
+    model, optimizer = make()
+    return {"model": model, "optimizer": optimizer, "step": step, **asked}
+
+
+def forgotten_zero_grad():
+    return in_the_loop(lambda m, o: (loss(m).backward(), o.step()))
+
+
+def forgotten_for_one_of_two():
+    def step(model, optimizers):
+        optimizers[0].zero_grad()
+        loss(model).backward()
+        for optimizer in optimizers:
+            optimizer.step()
+
+    return in_the_loop(step, two_optimizers)
+
+
+def forgotten_in_a_closure():
+    def step(model, optimizer):
+        def closure():
+            value = loss(model)
+            value.backward()
+            return value
+
+        optimizer.step(closure)
+
+    return in_the_loop(step)
+
+
+def forgotten_rows():
+    return in_the_loop(forgotten_zero_grad()["step"], sparse_rows)
+
+
+def zeros_in_the_loop():
+    def step(model, optimizer):
+        optimizer.zero_grad(set_to_none=False)
+        loss(model.used).backward()
+        optimizer.step()
+
+    model, optimizer, _ = unused()
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    return {"model": model, "optimizer": optimizer, "step": step}
+
+
+def unused_in_the_loop():
+    return in_the_loop(one_step, lambda: unused()[:2])
+
+
+def bfloat16_in_the_loop():
+    return in_the_loop(one_step, lambda: bfloat16_weights()[:2])
+
+
+def accumulated_without_dividing():
+    def step(model, optimizer):
+        optimizer.zero_grad()
+        for _ in range(8):
+            loss(model).backward()
+        optimizer.step()
+
+    return in_the_loop(step, loss=loss)
+
+
+def accumulated_without_dividing_scaled():
+    def step(model, optimizer):
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+        optimizer.zero_grad()
+        for _ in range(2):
+            scaler.scale(loss(model)).backward()
+        scaler.step(optimizer)
+
+    return in_the_loop(step, loss=loss)
+
+
+def clipped_before_unscale():
+    def step(model, optimizer):
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+        optimizer.zero_grad()
+        scaler.scale(loss(model)).backward()
+        clip_grad_norm_(model.parameters(), 1.0)  # under a name of its own
+        scaler.step(optimizer)
+
+    return in_the_loop(step)
+
+
+def clipped_before_the_fused_kernel_unscales():
+    step = clipped_before_unscale()["step"]
+    return in_the_loop(step, lambda: adamw_groups(fused=True))
+
+
+def clipped_by_value_before_dividing():
+    def step(model, optimizer):
+        optimizer.zero_grad()
+        (loss(model) * 1024).backward()
+        nn.utils.clip_grad_value_(model.parameters(), 0.1)
+        for p in model.parameters():
+            p.grad /= 1024
+        optimizer.step()
+
+    return in_the_loop(step)
+
+
+def with_schedule(step):
+    model, optimizer, scheduler = with_scheduler(0)
+    return in_the_loop(step, lambda: (model, optimizer), scheduler=scheduler)
+
+
+def scheduler_first():
+    def step(model, optimizer, scheduler):
+        optimizer.zero_grad()
+        loss(model).backward()
+        scheduler.step()
+        optimizer.step()
+
+    return with_schedule(step)
+
+
+def scheduler_in_each_part():
+    def step(model, optimizer, scheduler):
+        optimizer.zero_grad()
+        for k in range(4):
+            (loss(model) / 4).backward()
+            if k == 3:
+                optimizer.step()
+            scheduler.step()
+
+    return with_schedule(step)
+
+
+def scheduler_where_a_step_is_skipped():
+    def step(model, optimizer, scheduler):
+        optimizer.zero_grad()
+        loss(model).backward()
+        if scheduler.last_epoch:
+            optimizer.step()
+        scheduler.step()
+
+    return with_schedule(step)
+
+
 PLANTED = {
+    small_eps: [("eps", "eps = 1e-05 in group 0")],
+    not_restored: [("state", "The state of AdamW is empty, but 3 steps were made")],
+    not_restored_and_gone_on: [("state", "AdamW is at step 3, but 1003 steps were")],
+    not_restored_beside_a_scheduler: [("state", "is empty, but 3 steps")],
+    replaced_layer_with_loss: [
+        ("not-in-optimizer", "4."),
+        ("not-of-model", "(10, 32)"),
+    ],
+    replaced_layer_while_training: [("not-in-optimizer", ""), ("not-of-model", "")],
+    forgotten_zero_grad: [("zero-grad", "1.weight, 4.weight, 1.bias and 3 more")],
+    forgotten_for_one_of_two: [("zero-grad", "1.bias, 2.weight, 2.bias and 1 more")],
+    forgotten_in_a_closure: [("zero-grad", "1.weight")],
+    forgotten_rows: [("zero-grad", "0.weight (121 values)")],
+    zeros_in_the_loop: [("zero-gradient", "spare.weight and spare.bias")],
+    unused_in_the_loop: [("no-gradient", "spare.weight and spare.bias")],
+    bfloat16_in_the_loop: [("step-lost", "torch.bfloat16")],
+    accumulated_without_dividing: [("factor", "8 times, on losses that add up to")],
+    accumulated_without_dividing_scaled: [("factor", "2 times, on losses that add")],
+    clipped_before_unscale: [("clipping", "to 0.00098 of its")],
+    clipped_before_the_fused_kernel_unscales: [("clipping", "to 0.00098 of its")],
+    clipped_by_value_before_dividing: [("clipping", "to 0.00098 of its")],
+    scheduler_first: [("scheduler-order", "allowed: after optimizer.step()")],
+    scheduler_in_each_part: [("scheduler", "the scheduler 8 times, the optimizer 2")],
+    scheduler_where_a_step_is_skipped: [("scheduler", "2 times, the optimizer 1")],
     replaced_layer: [
         ("not-in-optimizer", "4.weight and 4.bias (330 values of model)"),
         ("not-of-model", "a parameter of shape (10, 32)"),
@@ -554,10 +910,15 @@ PLANTED = {
 }
 
 
+def arguments(plant):
+    """What a plant returns, by the names of `examine`."""
+    made = plant()
+    return made if isinstance(made, dict) else dict(zip(NAMES, made, strict=False))
+
+
 @pytest.mark.parametrize("plant", PLANTED)
 def test_finds_what_is_planted_and_nothing_else(plant):
-    model, optimizer, rest, scheduler = (*plant(), None, None)[:4]
-    findings = untouched(model, optimizer, rest, scheduler=scheduler)
+    findings = untouched(**arguments(plant))
     expected = PLANTED[plant]
     assert [f.trap for f in findings] == [trap for trap, _ in expected], findings
     for _, words in expected:
@@ -568,38 +929,47 @@ def test_every_finding_is_planted():
     assert {trap for traps in PLANTED.values() for trap, _ in traps} == set(SECTIONS)
 
 
-# What it cannot see, because it is in the loop and not in what the loop works on.
+# The traps of the chapter: the section, and what is planted.
+TRAPS = {
+    "state not restored": ("trap-resume", not_restored),
+    "schedule restarts": ("trap-scheduler", scheduler_not_restored),
+    "scheduler too often": ("trap-scheduler", scheduler_in_each_part),
+    "layer replaced": ("trap-replaced", replaced_layer_with_loss),
+    "listed twice": ("trap-twice", listed_twice),
+    "zero_grad forgotten": ("trap-zero-grad", forgotten_zero_grad),
+    "zero for None": ("trap-none", zeros_for_none),
+    "decay on gains": ("trap-decay", decayed_gains),
+    "schedule-free, no eval": ("trap-point", evaluated_at_the_wrong_point),
+    "float16, small eps": ("trap-eps", small_eps),
+    "bfloat16 weights": ("trap-bfloat16", bfloat16_weights),
+    "no dividing by 8": ("trap-harmless", accumulated_without_dividing),
+    "clip, then unscale": ("trap-harmless", clipped_before_unscale),
+    "scheduler first": ("trap-harmless", scheduler_first),
+}
 
 
-def forgotten_zero_grad(model, optimizer):
-    loss(model).backward()
-    loss(model).backward()
-    optimizer.step()
+@pytest.mark.parametrize("name", TRAPS)
+def test_finds_each_trap_of_the_chapter_and_no_other(name):
+    section, plant = TRAPS[name]
+    links = {finding.link for finding in untouched(**arguments(plant))}
+    assert links == {f"{BOOK}chapters/traps.html#{section}"}
 
 
-def clipped_before_unscale(model, optimizer):
-    (loss(model) * 1024).backward()
-    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    for p in model.parameters():
-        p.grad /= 1024
-    optimizer.step()
-
-
-def accumulated_without_dividing(model, optimizer):
-    model.zero_grad()
-    for _ in range(8):
-        loss(model).backward()
-    optimizer.step()
-
-
-@pytest.mark.parametrize(
-    "loop", [forgotten_zero_grad, clipped_before_unscale, accumulated_without_dividing]
-)
-def test_does_not_see_what_is_in_the_loop(loop):
-    model, optimizer = adamw_groups()
-    for _ in range(3):
-        loop(model, optimizer)
-    assert not untouched(model, optimizer, loss)
+def test_these_are_the_traps_of_the_chapter():
+    nb = nbformat.read(ROOT / "chapters/traps.ipynb", as_version=4)
+    source = {kind: "" for kind in ("code", "markdown")}
+    for cell in nb.cells[1:]:  # the first is no Python outside a notebook
+        if cell.cell_type in source:
+            source[cell.cell_type] += cell.source + "\n"
+    named = {}
+    for node in ast.walk(ast.parse(source["code"])):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
+            named[ast.unparse(node.targets[0])] = node.value
+    harmful = [key.value for key in named["pairs"].keys]
+    harmless = [value.value for value in named["rows"].values]
+    assert {*harmful, *harmless} == set(TRAPS) and len(harmful) == 11
+    slugs = re.findall(r"^\((trap-[\w-]+)\)=$", source["markdown"], re.MULTILINE)
+    assert slugs == list(dict.fromkeys(section for section, _ in TRAPS.values()))
 
 
 # It touches nothing.
@@ -652,8 +1022,30 @@ def test_leaves_hooks_and_generators_alone():
         torch.rand(1)
         return loss(m)
 
+    def step(model, optimizer):
+        draws(model)
+        one_step(model, optimizer)
+
     assert not untouched(model, optimizer, draws)
+    assert not untouched(model, optimizer, draws, step=step)
     assert not called
+
+
+def test_leaves_a_profiler_alone():
+    def profiler(*about):
+        pass
+
+    def broken(model, optimizer):
+        raise KeyError
+
+    sys.setprofile(profiler)
+    try:
+        examine(*adamw_groups(), step=one_step)
+        with pytest.raises(KeyError):
+            examine(*adamw_groups(), step=broken)
+        assert sys.getprofile() is profiler
+    finally:
+        sys.setprofile(None)
 
 
 def test_counts_no_step_of_a_scheduler():
@@ -679,6 +1071,12 @@ def test_refuses_what_it_cannot_examine():
         (TypeError, "loss is 3; allowed: a function", (model, optimizer, 3)),
         (TypeError, "loss is a Tensor", (model, optimizer, loss(model))),
         (TypeError, "scheduler is 0.1; allowed", (model, optimizer, None, 0.1)),
+        (TypeError, "step is 3; allowed: a function", {"step": 3}),
+        (TypeError, "step is a Sequential; allowed", {"step": model}),
+        (TypeError, "steps is 2.5; allowed: a whole", {"steps": 2.5}),
+        (TypeError, "steps is True; allowed: a whole", {"steps": True}),
+        (ValueError, "steps is -1; allowed: 0 or more", {"steps": -1}),
+        (ValueError, "step did not step the opt", {"step": lambda m, o: None}),
         (ValueError, "model has no parameters", (nn.ReLU(), optimizer)),
         (ValueError, "parameter weight of model is lazy", (lazy, optimizer)),
         (ValueError, "loss returned 0.5", (model, optimizer, lambda m: 0.5)),
@@ -692,7 +1090,34 @@ def test_refuses_what_it_cannot_examine():
     ]
     for error, message, arguments in refused:
         with pytest.raises(error, match=message):
-            examine(*arguments)
+            if isinstance(arguments, dict):
+                examine(model, optimizer, **arguments)
+            else:
+                examine(*arguments)
+
+
+def test_refuses_a_step_that_uses_what_it_is_not_given():
+    """And before that has changed anything."""
+    model, optimizer, scheduler = with_scheduler()
+    steps = {
+        "Sequential": lambda m, o, s: loss(model).backward(),
+        "AdamW": lambda m, o, s: (loss(m).backward(), optimizer.step()),
+        "CosineAnnealingLR": lambda m, o, s: (one_step(m, o), scheduler.step()),
+    }
+    before = digest(model, optimizer, scheduler)
+    for kind, step in steps.items():
+        with pytest.raises(ValueError, match=f"step uses a {kind} that it was not"):
+            examine(model, optimizer, None, scheduler, step=step)
+        assert digest(model, optimizer, scheduler) == before
+
+
+def test_says_that_the_step_raised():
+    model, optimizer, scheduler = with_scheduler()
+    with pytest.raises(TypeError) as caught:  # it takes two
+        examine(model, optimizer, None, scheduler, step=lambda m, o: None)
+    assert caught.value.__notes__ == [
+        "raised by step, called with copies of model, optimizer, scheduler"
+    ]
 
 
 def test_says_that_the_loss_raised():
@@ -777,6 +1202,19 @@ def wrong_thing():
 def wrong_loss():
     return *healthy(), lambda m: m(torch.ones(3, 3)).sum()
 
+def looped():
+    def step(model, optimizer):
+        model(torch.ones(3, 4)).sum().backward()
+        optimizer.step()
+    model, optimizer = healthy()
+    return {"model": model, "optimizer": optimizer, "step": step, "steps": 0}
+
+def misspelt():
+    return {"model": model, "optimiser": None}
+
+def half_a_dict():
+    return {"model": model}
+
 number = 3
 if __name__ == "__main__":
     raise RuntimeError("the training itself")
@@ -800,6 +1238,9 @@ COMMANDS = {
     "one_thing": (2, "returned a Linear; allowed: (model, optimizer)"),
     "wrong_thing": (2, "optimizer is 'adam'; allowed: a torch.optim.Optimizer"),
     "wrong_loss": (2, "raised by loss, called with a copy of model"),
+    "looped": (1, ""),
+    "misspelt": (2, "a dict with 'optimiser'; allowed: model, optimizer, loss, sched"),
+    "half_a_dict": (2, "returned a dict without 'optimizer'"),
     "number": (2, "has no function 'number'; allowed: FILE.py:FUNCTION"),
     "absent": (2, "has no function 'absent'"),
 }
@@ -812,8 +1253,16 @@ def test_command(script, function, capsys):
     out, err = capsys.readouterr()
     assert error in err and bool(err) == (status == 2)
     assert bool(out) == (status == 1)
-    if out:
+    if function == "ill":
         assert out.startswith("lr\n") and "no-gradient" in out and BOOK in out
+    if function == "looped":
+        assert out.startswith("zero-grad\n")
+
+
+def test_command_takes_what_examine_takes():
+    assert list(inspect.signature(examine).parameters) == NAMES
+    for name in NAMES:
+        assert re.search(rf"^  {name} ", command.DESCRIPTION, re.MULTILINE)
 
 
 def test_command_refuses_what_is_no_target(tmp_path, capsys):
