@@ -615,6 +615,11 @@ def scheduler_of_another():
     return model, torch.optim.AdamW(decay_groups(model)), None, scheduler
 
 
+def scheduler_of_another_in_the_loop():
+    model, optimizer, _, scheduler = scheduler_of_another()
+    return in_the_loop(one_step, lambda: (model, optimizer), scheduler=scheduler)
+
+
 class Unused(nn.Module):
     def __init__(self):
         super().__init__()
@@ -899,6 +904,7 @@ PLANTED = {
     ],
     scheduler_too_often: [("scheduler", "called 8 times, the optimizer 3")],
     scheduler_of_another: [("scheduler", "another optimizer")],
+    scheduler_of_another_in_the_loop: [("scheduler", "another optimizer")],
     unused: [("no-gradient", "spare.weight and spare.bias (12 values)")],
     unused_seen_without_a_loss: [("no-gradient", "spare.weight")],
     zeros_for_none: [("zero-gradient", "spare.weight and spare.bias")],
