@@ -447,7 +447,23 @@ def scaled_by_hand(model, optimizer):
     optimizer.step()
 
 
+def sharpness_aware(model, optimizer, rho=0.05):
+    """Sharpness-aware minimisation: two gradients, of which the second counts."""
+    optimizer.zero_grad()
+    loss(model).backward()
+    moves = [rho * p.grad.sign() for p in model.parameters()]
+    for sign in (1, -1):
+        with torch.no_grad():
+            for p, move in zip(model.parameters(), moves, strict=True):
+                p.add_(sign * move)
+        if sign == 1:
+            optimizer.zero_grad()
+            loss(model).backward()
+    optimizer.step()
+
+
 STEPS = [
+    sharpness_aware,
     zeroed_after,
     zeroed_to_zero,
     zeroed_by_hand,
