@@ -617,8 +617,8 @@ def _left_over(case: _Case, params: list) -> Iterator[Finding]:
     if params:
         yield Finding(
             "zero-grad",
-            f"In the second step {case.list(params)} ({_values(params)}) follow the "
-            "sum of its gradient and the one that the first has used; allowed: "
+            f"The second step moves {case.list(params)} ({_values(params)}) by the sum "
+            "of two gradients, its own and that of the first step; allowed: "
             "optimizer.zero_grad() in each step.",
         )
 
