@@ -91,18 +91,18 @@ class StochasticRounding(Optimizer):
                     "torch.bfloat16, and torch.float32, which is not rounded"
                 )
 
-    def _update(self, group: dict, params: list, *rest) -> None:
-        self._in_float32(super()._update, group, params, *rest)
+    def _update(self, group: dict, params: list) -> None:
+        self._in_float32(super()._update, group, params)
 
-    def _update_rows(self, group: dict, params: list, *rest) -> None:
-        self._in_float32(super()._update_rows, group, params, *rest)
+    def _update_rows(self, group: dict, params: list) -> None:
+        self._in_float32(super()._update_rows, group, params)
 
-    def _in_float32(self, update: Callable, group: dict, params: list, *rest) -> None:
+    def _in_float32(self, update: Callable, group: dict, params: list) -> None:
         every = [p for group in self.param_groups for p in group["params"]]
         numbers = {p: i for i, p in enumerate(every)}
         for p in params:
             if p.dtype == torch.float32:
-                update(group, [p], *rest)
+                update(group, [p])
                 continue
             state, wide = self.state[p], p.float()
             wide.grad = p.grad.float()
@@ -111,7 +111,7 @@ class StochasticRounding(Optimizer):
                 for name, x in state.items()
             }
             try:
-                update(group, [wide], *rest)
+                update(group, [wide])
             finally:
                 new = self.state.pop(wide)
             draw = self._generator(p.device, numbers[p], state["t"])
