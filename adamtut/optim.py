@@ -1,19 +1,25 @@
 """A rule on a torch model: one optimiser class, three ways to run the same lines."""
 
-import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from operator import is_
 
 import torch
 
+from adamtut.flat import Flat, can_move
+from adamtut.kernel import as_number, compiled
 from adamtut.rules import as_rule, check_hyper, check_range
-from adamtut.rules.form import has_shape_of_p, start_shape
+from adamtut.rules.form import has_shape_of_p, is_elementwise, start_shape
+from adamtut.sharded import check_whole, gradient, plain, put_back
 from adamtut.tensor_list import TensorList
 
 HOW = ("loop", "foreach", "compile")
-# What a group holds besides the hyperparameters of its rule; torch's schedulers and its
-# named parameters write the last two.
+# What a group holds besides the hyperparameters of its rule. Torch's schedulers write
+# initial_lr, its named parameters param_names, and its ZeroRedundancyOptimizer how: it
+# gives each group all arguments of the optimizer.
 _OPTIONS = ("l2", "maximize")
-_GROUP_KEYS = {"params", "rule", *_OPTIONS, "initial_lr", "param_names"}
+_GROUP_KEYS = {"params", "rule", *_OPTIONS, "initial_lr", "param_names", "how"}
+# Numbers of a parameter that "foreach" takes at a time on a CPU.
+_BLOCK = 2**16
 
 
 def matrices_and_rest(
@@ -41,9 +47,12 @@ class Optimizer(torch.optim.Optimizer):
               that rule's hyperparameters, `maximize` and `l2`
     rule      a name of `adamtut.rules.RULES`, or a function written like a rule
     how       "loop": the rule on one tensor after the other;
-              "foreach": the rule on lists of tensors, one call an operator;
-              "compile": torch.compile of that; hyperparameters and t are tensors, so
-              that a schedule does not recompile
+              "foreach": the rule on lists of tensors, one call an operator; on a CPU
+              on so many numbers at a time that temporaries stay in the cache;
+              "compile": one compiled kernel. Of an elementwise rule it updates all
+              parameters of a group at once: the first step moves them, their gradients
+              and their state into buffers, of which they are views from then on (see
+              below). A schedule does not recompile
     maximize  climb instead of descend
     l2        coefficient of the penalty l2/2 * |p|**2, added to the gradient (what
               torch.optim calls weight_decay everywhere but in AdamW)
@@ -53,6 +62,12 @@ class Optimizer(torch.optim.Optimizer):
     of its dtype, device and shape (or of that which the rule declares). A parameter
     without gradient is left alone and its t stands still. A rule of whole models takes
     together the parameters of a group that have the same t, dtype and device.
+
+    With how="compile", what shared memory with a parameter before the first step (a
+    state_dict taken from the model, a view) does not follow it any more. A step is
+    fastest where gradients stay in their buffer: `zero_grad(set_to_none=False)`; new
+    gradients are copied into it. Parameters that cannot be moved (FSDP's, views) and
+    rules of vectors and matrices are compiled one by one, which takes longer.
 
     A sparse gradient of rows (of `torch.nn.Embedding(sparse=True)`) updates these rows
     lazily, if the rule is elementwise: other rows, their state, their decay and the
@@ -65,7 +80,8 @@ class Optimizer(torch.optim.Optimizer):
     Raises ValueError, TypeError: unknown rule, how or hyperparameter, a value out of
     range, no parameters, complex parameters, other sparse gradients (before anything
     is updated), and a state_dict of another rule or other shapes (before anything is
-    loaded). RuntimeError: a step between `eval()` and `train()`.
+    loaded). RuntimeError: a step between `eval()` and `train()`, or in the
+    capture of a CUDA graph.
     """
 
     def __init__(
@@ -91,6 +107,8 @@ class Optimizer(torch.optim.Optimizer):
         self._rules = {rule.__name__: rule}
         self._hyper = hyper
         self._compiled = {}
+        self._flats = {}
+        self._seen = {}
         lr = hyper.get("lr", rule.defaults.get("lr"))
         super().__init__(
             params, {"rule": rule.__name__, "lr": lr, "maximize": maximize, "l2": l2}
@@ -105,7 +123,10 @@ class Optimizer(torch.optim.Optimizer):
 
     def __setstate__(self, state: dict) -> None:
         super().__setstate__(state)
-        self._compiled = {}  # compiled code does not travel; it is made again
+        # what does not travel is made again
+        self.__dict__.setdefault("_compiled", {})
+        self._flats = {}
+        self._seen = {}
 
     def add_param_group(self, group: dict) -> None:
         rule = group.get("rule", self.defaults["rule"])
@@ -115,6 +136,11 @@ class Optimizer(torch.optim.Optimizer):
         name = rule.__name__
         group = options | rule.defaults | shared | group | {"rule": name}
         _check_group(rule, group)
+        if group.get("how", self.how) != self.how:
+            raise ValueError(
+                f"how of a group is {group['how']!r}; allowed: {self.how!r}, as of the "
+                "optimizer"
+            )
         if self._rules.setdefault(name, rule) is not rule:
             raise ValueError(
                 f"two different rules of one optimizer are called {name!r}"
@@ -122,10 +148,12 @@ class Optimizer(torch.optim.Optimizer):
         super().add_param_group(group)
         try:
             _check_params(self.param_groups[-1]["params"])
+            check_whole(rule, self.param_groups[-1]["params"])
         except (TypeError, ValueError):
             self.param_groups.pop()
             raise
 
+    @torch.compiler.disable  # traced by a caller, it would compile anew for each t
     @torch.no_grad()
     def step(self, closure: Callable | None = None):
         """Update every parameter that has a gradient; return the closure's loss."""
@@ -133,28 +161,72 @@ class Optimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
+            raise RuntimeError(
+                "step in the capture of a CUDA graph, which would repeat this t for "
+                "ever; allowed: step() after replay() of a graph of the gradients"
+            )
         if any("trained" in self.state[p] for _, p in self._points()):
             raise RuntimeError("step after eval(); call train() of the optimizer first")
-        groups = [
-            (group, [p for p in group["params"] if p.grad is not None])
-            for group in self.param_groups
-        ]
-        for group, params in groups:
-            for p in params:
+        ready = {i for i in range(len(self.param_groups)) if self._is_ready(i)}
+        for i, group in enumerate(self.param_groups):
+            for p in [] if i in ready else _with_gradient(group):
                 _check_layout(self._rules[group["rule"]], p)
-        for group, params in groups:
-            for bucket in self._buckets(group, params):
-                if bucket[0].grad.layout == torch.strided:
-                    self._update(group, bucket)
-                else:
+        for i, group in enumerate(self.param_groups):
+            if i in ready:
+                for flat in self._flats[i].values():
+                    for state in flat.states:
+                        state["t"] += 1
+                    self._update_flat(group, flat)
+                continue
+            old, self._flats[i] = self._flats.get(i, {}), {}
+            flat = self.how == "compile" and is_elementwise(self._rules[group["rule"]])
+            for bucket in self._buckets(group):
+                if bucket[0].grad.layout != torch.strided:
                     self._update_rows(group, bucket)
+                elif flat:
+                    self._update_compiled(i, bucket, old)
+                else:
+                    self._update(group, bucket)
+            self._remember(i)
         return loss
 
-    def _buckets(self, group: dict, params: list) -> list[list]:
-        """Parameters of the same t (which is counted up), device, dtype and layout."""
+    def _remember(self, i: int) -> None:
+        """What group i looks like if the next step can use the same buffers."""
+        flats, params = self._flats[i].values(), self.param_groups[i]["params"]
+        views = {
+            id(p): view
+            for flat in flats
+            for p, view in zip(flat.params, flat.views[1], strict=True)
+        }
+        self._seen[i] = [*params], [views.get(id(p)) for p in params]
+        self._state_ids = [*map(id, self.state.values())]
+
+    def _is_ready(self, i: int) -> bool:
+        """Whether buffers hold all that group i updates, with its new gradients."""
+        flats = self._flats.get(i)
+        if not flats or self._state_ids != [*map(id, self.state.values())]:
+            return False
+        params, views = self._seen[i]
+        now = self.param_groups[i]["params"]
+        if len(now) != len(params) or not all(map(is_, now, params)):
+            return False
+        grads = [p.grad for p in params]
+        if not all(map(is_, grads, views)):
+            if [g is None for g in grads] != [view is None for view in views]:
+                return False
+            if not all([flat.fetch() for flat in flats.values()]):
+                return False
+        return all(flat.is_in_place() for flat in flats.values())
+
+    def _buckets(self, group: dict) -> list[list]:
+        """Parameters with a gradient by t (which is counted up), device, dtype, layout.
+
+        Those without elements are counted and left out.
+        """
         rule = self._rules[group["rule"]]
         buckets = {}
-        for p in params:
+        for p in _with_gradient(group):
             state = self.state[p]
             if not state:
                 state["t"] = 0
@@ -162,37 +234,69 @@ class Optimizer(torch.optim.Optimizer):
                     state[name] = start(rule, name, p)
             state["t"] += 1
             kind = (state["t"], p.device, p.dtype, p.grad.layout)
-            buckets.setdefault(kind, []).append(p)
+            if p.numel():
+                buckets.setdefault(kind, []).append(p)
         return list(buckets.values())
 
     def _update(self, group: dict, params: list) -> None:
         rule = self._rules[group["rule"]]
-        hyper = {name: group[name] for name in rule.defaults}
-        t = self.state[params[0]]["t"]
-        l2, maximize = group["l2"], group["maximize"]
         lists = [
             params,
-            [p.grad for p in params],
+            [gradient(p) for p in params],
             *([self.state[p][name] for p in params] for name in rule.state),
         ]
+        sharded, lists = lists, [[plain(rule, x) for x in xs] for xs in lists]
         if rule.unit == "model":
             parts, lists = lists, joined(rule, lists)
+        hyper = {name: group[name] for name in rule.defaults}
+        t, l2, maximize = self.state[params[0]]["t"], group["l2"], group["maximize"]
         if self.how == "loop":
             apply_to_each(rule, lists, t, l2, maximize, hyper)
         elif self.how == "foreach":  # torch._foreach_* takes numbers, not a tensor lr
             hyper = {k: v.item() if torch.is_tensor(v) else v for k, v in hyper.items()}
-            apply(rule, [TensorList(x) for x in lists], t, l2, maximize, hyper)
+            for part in blocks(rule, lists):
+                apply(rule, part, t, l2, maximize, hyper)
         else:
-            hyper = {
-                k: torch.as_tensor(v, dtype=torch.float64) for k, v in hyper.items()
-            }
-            t = torch.tensor(t, dtype=torch.float64)
-            if rule not in self._compiled:
-                own = own_copy(apply_to_each)
-                self._compiled[rule] = torch.compile(own)
-            self._compiled[rule](rule, lists, t, l2, maximize, hyper)
+            self._run(apply_to_each, group, lists, t)
         if rule.unit == "model":
             spread(rule, lists, parts)
+            lists = parts
+        if not is_elementwise(rule):
+            put_back(sharded, lists)
+
+    def _update_compiled(self, i: int, params: list, old: dict) -> None:
+        """An elementwise rule on a bucket: in buffers, as far as they can be moved."""
+        group, moved = self.param_groups[i], [p for p in params if can_move(p)]
+        states = [self.state[p] for p in moved]
+        key = (*map(id, moved), *map(id, states))
+        flat = old.get(key)
+        if flat and not (flat.fetch() and flat.is_in_place()):
+            flat = None
+        if moved and flat is None:
+            flat = Flat(moved, states, self._rules[group["rule"]].state)
+        if moved:
+            self._flats[i][key] = flat
+            self._update_flat(group, flat)
+        if len(moved) < len(params):
+            self._update(group, [p for p in params if id(p) not in key])
+
+    def _update_flat(self, group: dict, flat: Flat) -> None:
+        self._run(apply, group, flat.buffers, flat.states[0]["t"])
+
+    def _run(self, function: Callable, group: dict, tensors: list, t: int) -> None:
+        """`apply` or `apply_to_each`, compiled for the rule of this group."""
+        rule = self._rules[group["rule"]]
+        hyper = {name: as_number(group[name]) for name in rule.defaults}
+        if (function, rule) not in self._compiled:
+            self._compiled[function, rule] = compiled(function)
+        self._compiled[function, rule](
+            rule,
+            tensors,
+            as_number(t),
+            group["l2"],
+            group["maximize"],
+            hyper,
+        )
 
     def _update_rows(self, group: dict, params: list) -> None:
         """The rule on those rows of each parameter that its sparse gradient holds."""
@@ -295,10 +399,14 @@ def _check_group(rule: Callable, group: dict) -> None:
         raise TypeError(f"maximize is {group['maximize']!r}; allowed: True or False")
 
 
+def _with_gradient(group: dict) -> list[torch.Tensor]:
+    return [p for p in group["params"] if p.grad is not None]
+
+
 def _check_layout(rule: Callable, p: torch.Tensor) -> None:
     """Refuse a gradient that is neither dense nor, for an elementwise rule, of rows."""
     allowed = "dense (torch.strided)"
-    if rule.unit == "number" and all(has_shape_of_p(rule, x) for x in rule.state):
+    if is_elementwise(rule):
         allowed += ", or torch.sparse_coo with one sparse dimension"
         if p.grad.layout == torch.sparse_coo and p.grad.sparse_dim() == 1:
             return
@@ -411,6 +519,30 @@ def apply(rule, tensors, t, l2, maximize, hyper) -> None:
         old.copy_(new if rule.unit == "number" else like(new, old))
 
 
+def blocks(rule: Callable, lists: list) -> Iterator[list[TensorList]]:
+    """lists = [parameters, gradients, first states, ...] as TensorLists, in parts.
+
+    An elementwise rule on a CPU takes few enough numbers at a time for the temporaries
+    to stay in the cache, if need be a part of a tensor; others take all.
+    """
+    if not is_elementwise(rule) or lists[0][0].device.type != "cpu":
+        yield [TensorList(x) for x in lists]
+        return
+    block, count = [], 0
+    for row in zip(*lists, strict=True):
+        rows = [row]
+        if row[0].numel() > _BLOCK and all(x.is_contiguous() for x in row):
+            rows = zip(*(x.view(-1).split(_BLOCK) for x in row), strict=True)
+        for pieces in rows:
+            block.append(pieces)
+            count += pieces[0].numel()
+            if count >= _BLOCK:
+                yield [TensorList(list(x)) for x in zip(*block, strict=True)]
+                block, count = [], 0
+    if block:
+        yield [TensorList(list(x)) for x in zip(*block, strict=True)]
+
+
 def like(x, other):
     """A tensor, or each of a TensorList, in the shape of the other."""
     if isinstance(x, TensorList):
@@ -423,11 +555,3 @@ def apply_to_each(rule, lists, t, l2, maximize, hyper) -> None:
     """`apply` to each parameter; lists = [parameters, gradients, first states, ...]."""
     for tensors in zip(*lists, strict=True):
         apply(rule, tensors, t, l2, maximize, hyper)
-
-
-def own_copy(function: types.FunctionType) -> types.FunctionType:
-    """The same function with a code object of its own: torch.compile counts recompiles
-    by code object, and two optimisers shall not use up each other's."""
-    return types.FunctionType(
-        function.__code__.replace(), function.__globals__, function.__name__
-    )

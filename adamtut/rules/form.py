@@ -80,6 +80,11 @@ def has_shape_of_p(rule: Callable, name: str) -> bool:
     return rule.starts.get(name, "p") == "p"
 
 
+def is_elementwise(rule: Callable) -> bool:
+    """Whether an element of p meets no other in the lines of `rule` and its state."""
+    return rule.unit == "number" and all(has_shape_of_p(rule, x) for x in rule.state)
+
+
 def start_shape(rule: Callable, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of the state `name` for p of this `shape`, whose last axes are a unit.
 

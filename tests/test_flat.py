@@ -1,0 +1,387 @@
+"""how="compile" moves parameters into buffers, and nobody notices but the clock.
+
+Whatever is done to a model between two steps, the path is that of how="loop".
+"""
+
+import copy
+import io
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from adamtut import kernel
+from adamtut.flat import Flat, can_move
+from adamtut.optim import Optimizer
+
+SHAPES = [(3, 5), (7,), (), (2, 3, 4, 4), (1,)]
+
+
+def parameters(dtype=torch.float64, shapes=SHAPES):
+    draw = np.random.default_rng(0).normal
+    return [torch.nn.Parameter(torch.tensor(draw(size=s), dtype=dtype)) for s in shapes]
+
+
+def gradients(params, seed):
+    """From 1e-6 to 10, of both signs."""
+    rng = np.random.default_rng(seed)
+    return [
+        torch.tensor(
+            10.0 ** rng.uniform(-6, 1, tuple(p.shape)) * rng.choice([-1, 1], p.shape)
+        ).to(p.dtype)
+        for p in params
+    ]
+
+
+def give(params, seed, skip=()):
+    for i, (p, g) in enumerate(zip(params, gradients(params, seed), strict=True)):
+        p.grad = None if i in skip else g
+
+
+def add(params, seed):
+    """As autograd does: into the gradient that is there."""
+    for p, g in zip(params, gradients(params, seed), strict=True):
+        if p.grad is None:
+            p.grad = g
+        else:
+            p.grad += g
+
+
+@pytest.fixture(scope="module")
+def kernels(compiler):
+    """One set of compiled kernels for the optimisers of all tests here."""
+    return {}
+
+
+@pytest.fixture
+def make(kernels):
+    def optimizer(params, rule="adam", how="compile", **hyper):
+        result = Optimizer(params, rule, how, **hyper)
+        if how == "compile":
+            result._compiled = kernels
+        return result
+
+    return optimizer
+
+
+# What may happen between two steps: each is a function of (optimizer, params, step).
+
+
+def new_gradients(optimizer, params, step):
+    give(params, step)
+
+
+def zeroed(optimizer, params, step):
+    optimizer.zero_grad(set_to_none=False)
+    add(params, step)
+
+
+def set_to_none(optimizer, params, step):
+    optimizer.zero_grad()
+    add(params, step)
+
+
+def accumulated(optimizer, params, step):
+    """Nobody zeroes: each step sees the sum."""
+    add(params, step)
+
+
+def some_without(optimizer, params, step):
+    give(params, step, skip={0, 3} if step % 2 else {1})
+
+
+def late(optimizer, params, step):
+    """Own t: the last parameter has its first gradient in the third step."""
+    give(params, step, skip={4} if step < 3 else ())
+
+
+def none_at_all(optimizer, params, step):
+    give(params, step, skip=range(len(params)) if step == 2 else ())
+
+
+def clipped(optimizer, params, step):
+    zeroed(optimizer, params, step)
+    torch.nn.utils.clip_grad_norm_(params, 1.0)
+
+
+def data_replaced(optimizer, params, step):
+    zeroed(optimizer, params, step)
+    if step == 2:
+        params[1].data = params[1].data * 2
+    if step == 3:
+        with torch.no_grad():
+            params[0].mul_(0.5)
+
+
+def state_cleared(optimizer, params, step):
+    zeroed(optimizer, params, step)
+    if step == 2:
+        optimizer.state.clear()
+    if step == 4:
+        del optimizer.state[params[1]]
+
+
+def state_changed(optimizer, params, step):
+    zeroed(optimizer, params, step)
+    if step == 2:
+        optimizer.state[params[0]]["m"] = torch.ones_like(params[0])
+    if step == 3:
+        optimizer.state[params[1]]["v"].fill_(4.0)
+    if step == 4:
+        optimizer.state[params[2]]["t"] = 7
+
+
+def reloaded(optimizer, params, step):
+    zeroed(optimizer, params, step)
+    if step == 3:
+        optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+
+
+def added(optimizer, params, step):
+    if step == 2:
+        params += parameters(shapes=[(4,), (2, 2)])
+        optimizer.add_param_group({"params": params[-2:], "lr": 0.3, "l2": 0.1})
+    zeroed(optimizer, params, step)
+
+
+def shrunk(optimizer, params, step):
+    if step == 3:
+        optimizer.param_groups[0]["params"].pop()
+    new_gradients(optimizer, params, step)
+
+
+def strided_gradient(optimizer, params, step):
+    give(params, step)
+    params[0].grad = params[0].grad.t().contiguous().t()
+
+
+def in_one_of_two(optimizer, params, step):
+    """An optimiser made anew for the same model, as for a second phase."""
+    zeroed(optimizer, params, step)
+
+
+EVENTS = [
+    *(new_gradients, zeroed, set_to_none, accumulated, some_without, late),
+    *(none_at_all, clipped, data_replaced, state_cleared, state_changed, reloaded),
+    *(added, shrunk, strided_gradient),
+]
+
+
+def run(optimizer, params, event, steps=6):
+    for step in range(1, steps + 1):
+        event(optimizer, params, step)
+        optimizer.step()
+    kept = [
+        (p.detach().clone(), {k: copy.copy(x) for k, x in optimizer.state[p].items()})
+        for p in params
+    ]
+    return kept
+
+
+def assert_same(first, second):
+    for (p, state), (q, other) in zip(first, second, strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-12, atol=1e-14)
+        assert state.keys() == other.keys()
+        for name in state:
+            torch.testing.assert_close(state[name], other[name], rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("rule", ["adamw", "schedule_free"])
+@pytest.mark.parametrize("event", EVENTS)
+def test_whatever_happens_the_path_is_that_of_the_loop(make, event, rule):
+    found = []
+    for how in ("loop", "compile"):
+        params = parameters()
+        optimizer = make(params[:], rule, how, lr=0.1, weight_decay=0.01)
+        found.append(run(optimizer, params, event))
+    assert_same(*found)
+
+
+def test_a_second_optimizer_takes_the_model_over(make):
+    found = []
+    for how in ("loop", "compile"):
+        params = parameters()
+        run(make(params, "adamw", how, lr=0.1), params, zeroed, 2)
+        optimizer = make(params, "adamw", how, lr=0.01)
+        run(optimizer, params, zeroed, 3)
+        if how == "compile":
+            (flat,) = optimizer._flats[0].values()
+            assert len(flat.params) == len(params)
+        found.append([(p.detach(), optimizer.state[p]) for p in params])
+    assert_same(*found)
+
+
+# That it is what it says
+
+
+def storage(x):
+    return x.untyped_storage().data_ptr()
+
+
+def test_all_of_a_kind_is_in_one_buffer_in_order(make):
+    params = parameters()
+    optimizer = make(params, "adamw")
+    run(optimizer, params, zeroed, 2)
+    kinds = [params, [p.grad for p in params]]
+    kinds += [[optimizer.state[p][name] for p in params] for name in "mv"]
+    assert len({storage(x) for kind in kinds for x in kind}) == 4
+    for kind in kinds:
+        places = [x.data_ptr() for x in kind]
+        assert places == sorted(places)
+        assert all(place % 64 == places[0] % 64 for place in places)
+        for x, place, after in zip(kind, places, places[1:], strict=False):
+            assert place + x.nbytes <= after < place + x.nbytes + 64
+
+
+def test_nothing_moves_twice(make):
+    params = parameters()
+    optimizer = make(params, "adamw")
+    run(optimizer, params, zeroed, 1)
+    before = [storage(p) for p in params]
+    run(optimizer, params, zeroed, 3)
+    run(optimizer, params, set_to_none, 3)
+    assert [storage(p) for p in params] == before
+
+
+def test_one_kernel_for_five_hundred_tensors(make, monkeypatch):
+    calls = []
+    whole = Optimizer._run
+    monkeypatch.setattr(
+        Optimizer, "_run", lambda self, *a: (calls.append(a), whole(self, *a))
+    )
+    params = parameters(shapes=[(10,)] * 500)
+    optimizer = make(params, "adamw")
+    run(optimizer, params, zeroed, 3)
+    assert len(calls) == 3
+    with torch.compiler.set_stance("fail_on_recompile"):
+        run(optimizer, params, set_to_none, 3)
+
+
+def test_groups_dtypes_and_times_have_buffers_of_their_own(make):
+    double, single = parameters(), parameters(torch.float32)
+    optimizer = make([{"params": double[:2], "lr": 0.1}, {"params": double[2:]}])
+    optimizer.add_param_group({"params": single})
+    params = double + single
+    run(optimizer, params, zeroed, 3)
+    assert len({storage(p) for p in params}) == 3
+    mixed = make(parameters() + parameters(torch.float32))
+    run(mixed, mixed.param_groups[0]["params"], zeroed, 3)
+    assert len(mixed._flats[0]) == 2
+
+
+def test_channels_last_stays(make):
+    found = []
+    for how in ("loop", "compile"):
+        p = torch.nn.Parameter(
+            parameters(shapes=[(2, 3, 4, 4)])[0].to(memory_format=torch.channels_last)
+        )
+        strides = p.stride()
+        run(make([p], "adamw", how), [p], zeroed, 3)
+        assert p.stride() == strides != p.contiguous().stride()
+        found.append(p.detach())
+    torch.testing.assert_close(*found, rtol=1e-12, atol=1e-14)
+
+
+def test_what_shares_memory_stays_where_it_is(make):
+    whole = torch.zeros(10, dtype=torch.float64)
+    views = [torch.nn.Parameter(whole[:4]), torch.nn.Parameter(whole[4:])]
+    shared = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64).share_memory_())
+    spread = torch.nn.Parameter(torch.zeros(6, dtype=torch.float64)[::2])
+    rows = torch.nn.Parameter(torch.zeros(3, 1, dtype=torch.float64).expand(3, 2))
+    alone = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64))
+    assert not any(map(can_move, [*views, shared, spread, rows]))
+    assert can_move(alone)
+    params = [*views, shared, alone]
+    places = [p.data_ptr() for p in params]
+    optimizer = make(params, "adamw", lr=0.1)
+    run(optimizer, params, new_gradients, 3)
+    moved = [p.data_ptr() != place for p, place in zip(params, places, strict=True)]
+    assert moved == [False, False, False, True]
+    assert whole.abs().min() > 0.1  # followed
+
+
+def test_gradients_of_others_are_copied_and_left(make):
+    """DDP keeps the gradients as views of its buckets and wants them back."""
+    params = parameters(shapes=[(3,), (4,)])
+    bucket = torch.zeros(7, dtype=torch.float64)
+    params[0].grad, params[1].grad = bucket[:3], bucket[3:]
+    optimizer = make(params, "adamw", lr=0.1)
+    twins = parameters(shapes=[(3,), (4,)])
+    loop = make(twins, "adamw", "loop", lr=0.1)
+    for step in range(3):
+        for p, twin, g in zip(params, twins, gradients(params, step), strict=True):
+            p.grad.copy_(g)
+            twin.grad = g.clone()
+        optimizer.step()
+        loop.step()
+    assert all(storage(p.grad) == storage(bucket) for p in params)
+    for p, twin in zip(params, twins, strict=True):
+        torch.testing.assert_close(p, twin, rtol=1e-12, atol=1e-14)
+
+
+def test_a_file_holds_each_number_once(make):
+    params = parameters(torch.float32, [(100, 100)] * 20)
+    optimizer = make(params)
+    run(optimizer, params, zeroed, 2)
+    file = io.BytesIO()
+    torch.save({"net": params, "optimizer": optimizer.state_dict()}, file)
+    assert file.tell() < 1.1 * 3 * 4 * sum(p.numel() for p in params)
+
+
+def test_buffers_go_with_the_model(make):
+    """They hold what the tensors held, and gaps of at most 64 bytes a tensor."""
+    params = parameters(torch.float32, [(1000,), (3,)])
+    optimizer = make(params)
+    run(optimizer, params, zeroed, 1)
+    (flat,) = optimizer._flats[0].values()
+    assert isinstance(flat, Flat) and len(flat.buffers) == 4
+    for buffer in flat.buffers:
+        assert len(buffer) == math.ceil(1000 / 16) * 16 + 16
+        assert buffer.dtype == torch.float32
+
+
+# The kernel
+
+
+def test_numbers_are_computed_before_the_kernel(compiler, monkeypatch):
+    """Powers of t are not in what Inductor is given."""
+    from torch._inductor import compile_fx
+
+    given = []
+    whole = compile_fx.compile_fx
+    monkeypatch.setattr(
+        compile_fx, "compile_fx", lambda g, x: (given.append(g), whole(g, x))[1]
+    )
+    params = parameters()
+    optimizer = Optimizer(params, "adam", "compile")
+    run(optimizer, params, zeroed, 2)
+    assert len(given) == 1
+    operations = [node.target for node in given[0].graph.nodes]
+    squares = [n for n in given[0].graph.nodes if "pow" in str(n.target)]
+    assert len(squares) == 1 and squares[0].args[1] == 2  # g**2
+    assert kernel._numbers(given[0].graph) == set() and operations
+
+
+def test_in_a_compiled_training_step(make):
+    """The caller's graph ends before `step`, which is not compiled anew for each t."""
+    net = torch.nn.Linear(3, 2).double()
+    twin = copy.deepcopy(net)
+    x = torch.tensor(np.random.default_rng(0).normal(size=(8, 3)))
+
+    def training(net, optimizer):
+        optimizer.zero_grad()
+        loss = net(x).square().mean()
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    optimizer = make(net.parameters(), "adamw", lr=0.1)
+    plain = Optimizer(twin.parameters(), "adamw", lr=0.1)
+    compiled = torch.compile(training)
+    losses = [float(compiled(net, optimizer)) for _ in range(2)]
+    with torch.compiler.set_stance("fail_on_recompile"):
+        losses += [float(compiled(net, optimizer)) for _ in range(4)]
+    expected = [float(training(twin, plain)) for _ in range(6)]
+    np.testing.assert_allclose(losses, expected, rtol=1e-12)
+    assert losses[-1] < losses[0] / 2
