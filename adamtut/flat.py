@@ -22,15 +22,17 @@ _STAGGER = 5 * _ALIGNED
 def can_move(p: Tensor) -> bool:
     """Whether `p` may become a view of a buffer: a plain tensor, alone in its memory.
 
-    What shares its memory (FSDP's parameters, views, memory of several processes) would
-    be cut off from the others.
+    What shares its memory (a state_dict that is held, a view, a bucket of
+    torch.distributed, another process) would be cut off from it.
     """
     plain = type(p) in (Tensor, torch.nn.Parameter) and p.layout == torch.strided
     if not plain or is_piece(p) or (p.is_shared() and not p.is_cuda):
         return False
     if getattr(p, "_moved_to", None) != p.data_ptr():  # not by a `Flat` before
-        alone = p.untyped_storage().nbytes() == p.numel() * p.element_size()
-        if not alone:
+        storage = p.untyped_storage()
+        # two hold it: p and this function
+        alone = torch._C._storage_Use_Count(storage._cdata) == 2
+        if not alone or storage.nbytes() != p.nbytes:
             return False
     return torch.empty_like(p).stride() == p.stride()  # without holes or overlaps
 

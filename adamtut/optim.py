@@ -63,11 +63,12 @@ class Optimizer(torch.optim.Optimizer):
     without gradient is left alone and its t stands still. A rule of whole models takes
     together the parameters of a group that have the same t, dtype and device.
 
-    With how="compile", what shared memory with a parameter before the first step (a
-    state_dict taken from the model, a view) does not follow it any more. A step is
-    fastest where gradients stay in their buffer: `zero_grad(set_to_none=False)`; new
-    gradients are copied into it. Parameters that cannot be moved (FSDP's, views) and
-    rules of vectors and matrices are compiled one by one, which takes longer.
+    With how="compile", a step is fastest where gradients stay in their buffer:
+    `zero_grad(set_to_none=False)`; new gradients are copied into it. Parameters that
+    share their memory with something at the first step (FSDP's, views, a state_dict
+    that is held) are not moved. They, and rules of vectors and matrices, are compiled
+    one by one, which takes longer. What is taken from a model later (`detach()`, a
+    state_dict) follows as ever, but a tensor of it in a file brings its whole buffer.
 
     A sparse gradient of rows (of `torch.nn.Embedding(sparse=True)`) updates these rows
     lazily, if the rule is elementwise: other rows, their state, their decay and the

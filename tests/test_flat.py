@@ -290,15 +290,35 @@ def test_what_shares_memory_stays_where_it_is(make):
     spread = torch.nn.Parameter(torch.zeros(6, dtype=torch.float64)[::2])
     rows = torch.nn.Parameter(torch.zeros(3, 1, dtype=torch.float64).expand(3, 2))
     alone = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64))
-    assert not any(map(can_move, [*views, shared, spread, rows]))
+    bucket = torch.zeros(5, dtype=torch.float64)  # of ZeRO, with a single parameter
+    held = torch.nn.Parameter(torch.zeros(5, dtype=torch.float64))
+    held.data = bucket.view(5)
+    assert not any(map(can_move, [*views, shared, spread, rows, held]))
     assert can_move(alone)
-    params = [*views, shared, alone]
+    params = [*views, shared, held, alone]
     places = [p.data_ptr() for p in params]
     optimizer = make(params, "adamw", lr=0.1)
     run(optimizer, params, new_gradients, 3)
     moved = [p.data_ptr() != place for p, place in zip(params, places, strict=True)]
-    assert moved == [False, False, False, True]
-    assert whole.abs().min() > 0.1  # followed
+    assert moved == [False] * 4 + [True]
+    assert whole.abs().min() > 0  # followed
+    assert bucket.abs().min() > 0 and torch.equal(bucket, held)
+
+
+def test_a_state_dict_follows(make):
+    """Held before the first step, or taken after it: it shows the model of now."""
+    net = torch.nn.Linear(3, 2).double()
+    before = net.state_dict()
+    optimizer = make(net.parameters(), "adamw", lr=0.1)
+    params = [*net.parameters()]
+    run(optimizer, params, zeroed, 2)
+    assert torch.equal(before["weight"], net.weight)
+    del before
+    run(optimizer, params, set_to_none, 2)  # now they move
+    assert all(hasattr(p, "_moved_to") for p in params)
+    after = net.state_dict()
+    run(optimizer, params, zeroed, 2)
+    assert torch.equal(after["weight"], net.weight)
 
 
 def test_gradients_of_others_are_copied_and_left(make):
