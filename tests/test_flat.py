@@ -405,3 +405,58 @@ def test_in_a_compiled_training_step(make):
     expected = [float(training(twin, plain)) for _ in range(6)]
     np.testing.assert_allclose(losses, expected, rtol=1e-12)
     assert losses[-1] < losses[0] / 2
+
+
+# On a GPU
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_it_is_torchs_fused_adam():
+    found = []
+    for make in (
+        lambda params: Optimizer(params, "adam", "compile"),
+        lambda params: torch.optim.Adam(params, fused=True),
+    ):
+        params = [torch.nn.Parameter(p.detach().float().cuda()) for p in parameters()]
+        optimizer = make(params)
+        for step in range(50):
+            for p, g in zip(params, gradients(params, step), strict=True):
+                p.grad = g.cuda()
+            optimizer.step()
+        found.append(torch.cat([p.detach().reshape(-1) for p in params]).cpu())
+    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("how", ["loop", "foreach", "compile"])
+def test_a_cuda_graph_of_the_gradients_and_a_step_after_it(how):
+    net = torch.nn.Linear(4, 2).cuda()
+    twin = copy.deepcopy(net)
+    x = torch.randn(8, 4, device="cuda")
+    optimizer = Optimizer(net.parameters(), "adam", how, lr=0.1)
+    plain = torch.optim.Adam(twin.parameters(), lr=0.1)
+
+    def gradients_of(net):
+        for p in net.parameters():
+            if p.grad is not None:
+                p.grad.zero_()
+        net(x).square().mean().backward()
+
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        for _ in range(3):  # gradients and buffers are where they will be
+            gradients_of(net)
+            optimizer.step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        gradients_of(net)
+        with pytest.raises(RuntimeError, match="CUDA graph"):
+            optimizer.step()
+    for _ in range(5):
+        graph.replay()
+        optimizer.step()
+    for _ in range(8):
+        gradients_of(twin)
+        plain.step()
+    torch.testing.assert_close(net.weight, twin.weight, rtol=1e-4, atol=1e-6)
