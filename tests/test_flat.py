@@ -383,30 +383,6 @@ def test_numbers_are_computed_before_the_kernel(compiler, monkeypatch):
     assert kernel._numbers(given[0].graph) == set() and operations
 
 
-def test_in_a_compiled_training_step(make):
-    """The caller's graph ends before `step`, which is not compiled anew for each t."""
-    net = torch.nn.Linear(3, 2).double()
-    twin = copy.deepcopy(net)
-    x = torch.tensor(np.random.default_rng(0).normal(size=(8, 3)))
-
-    def training(net, optimizer):
-        optimizer.zero_grad()
-        loss = net(x).square().mean()
-        loss.backward()
-        optimizer.step()
-        return loss.detach()
-
-    optimizer = make(net.parameters(), "adamw", lr=0.1)
-    plain = Optimizer(twin.parameters(), "adamw", lr=0.1)
-    compiled = torch.compile(training)
-    losses = [float(compiled(net, optimizer)) for _ in range(2)]
-    with torch.compiler.set_stance("fail_on_recompile"):
-        losses += [float(compiled(net, optimizer)) for _ in range(4)]
-    expected = [float(training(twin, plain)) for _ in range(6)]
-    np.testing.assert_allclose(losses, expected, rtol=1e-12)
-    assert losses[-1] < losses[0] / 2
-
-
 # On a GPU
 
 
@@ -425,38 +401,3 @@ def test_on_a_gpu_it_is_torchs_fused_adam():
             optimizer.step()
         found.append(torch.cat([p.detach().reshape(-1) for p in params]).cpu())
     torch.testing.assert_close(*found, rtol=1e-5, atol=1e-7)
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("how", ["loop", "foreach", "compile"])
-def test_a_cuda_graph_of_the_gradients_and_a_step_after_it(how):
-    net = torch.nn.Linear(4, 2).cuda()
-    twin = copy.deepcopy(net)
-    x = torch.randn(8, 4, device="cuda")
-    optimizer = Optimizer(net.parameters(), "adam", how, lr=0.1)
-    plain = torch.optim.Adam(twin.parameters(), lr=0.1)
-
-    def gradients_of(net):
-        for p in net.parameters():
-            if p.grad is not None:
-                p.grad.zero_()
-        net(x).square().mean().backward()
-
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        for _ in range(3):  # gradients and buffers are where they will be
-            gradients_of(net)
-            optimizer.step()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        gradients_of(net)
-        with pytest.raises(RuntimeError, match="CUDA graph"):
-            optimizer.step()
-    for _ in range(5):
-        graph.replay()
-        optimizer.step()
-    for _ in range(8):
-        gradients_of(twin)
-        plain.step()
-    torch.testing.assert_close(net.weight, twin.weight, rtol=1e-4, atol=1e-6)

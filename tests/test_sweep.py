@@ -1,4 +1,4 @@
-"""A sweep is the loop of single runs, in every engine, also after it was killed."""
+"""A sweep is the loop of single runs, also after it was killed (Ray: test_scale)."""
 
 import json
 import os
@@ -313,16 +313,6 @@ def test_killed_and_resumed(tmp_path):
     whole, resumed = (np.load(tmp_path / f"{name}.npy") for name in ("whole", "killed"))
     assert whole.tolist() == resumed.tolist() and len(whole) == 24
     assert json.loads((tmp_path / "killed" / "sweep.json").read_text())["steps"] == 150
-
-
-@pytest.mark.slow
-def test_ray_is_the_same_sweep(few, tmp_path):
-    pytest.importorskip("ray")
-    options = {"at_once": 2, "seeds": 3}
-    spread = run(few, engine="ray", folder=tmp_path, **options)
-    close(spread, run(few, **options), rtol=1e-5)
-    # what Ray has finished, vmap need not repeat
-    assert run(few, folder=tmp_path, **options).tolist() == spread.tolist()
 
 
 def test_without_ray(few, monkeypatch):
