@@ -1,6 +1,6 @@
 """The built book in a real browser, with every other machine out of reach.
 
-What test_book.py and test_phone.py share; two files, so that two workers share the
+What test_book.py and test_pages.py share; two files, so that two workers share the
 pages.
 """
 
@@ -35,6 +35,8 @@ CHAPTERS = [chapter["file"] for part in TOC["parts"] for chapter in part["chapte
 PAGES = [TOC["root"], *CHAPTERS]
 WITHOUT_FORMULAS = {"chapters/instructors"}
 GENERATED = ["search", "genindex"]
+_HALF = len(PAGES) // 2
+FIRST, REST = PAGES[:_HALF], PAGES[_HALF:] + GENERATED
 HEAVIEST = 1_500_000  # bytes of a page with its figures
 MARKS = [
     pytest.mark.slow,
@@ -195,28 +197,35 @@ def choose(page, theme):
     )
 
 
-def look_at(seen, theme, rules=None):
-    """What holds for every page, at every width: reads it as far as its end."""
+def look_at(seen):
+    """What holds for every page: on a phone in the dark, on a desk in the light."""
     page = seen.page
     name = page.url.split(f"{seen.site}/")[1].removesuffix(".html")
+    page.evaluate(SCROLL)  # as far as its end: figures load when they come near
+    page.wait_for_load_state("networkidle")
     assert seen.elsewhere == [], "the page asks for files of other machines"
     assert seen.failed == []
     assert seen.errors == []
-    assert page.evaluate(OVERFLOW) <= 0, "the page scrolls sideways"
-    assert page.evaluate(VISIBLE_SEARCHES) == 1 or name == "search"
-    assert page.evaluate(OPEN_SOLUTIONS) == 0
-    page.evaluate(SCROLL)  # figures load when they come near
-    page.wait_for_load_state("networkidle")
-    assert seen.failed == []
+    assert seen.bytes <= HEAVIEST
     assert page.evaluate(WITHOUT_ALT) == []
     assert page.evaluate(BROKEN_IMAGES) == []
-    assert page.evaluate(WIDE_FIGURES) == []
-    assert seen.bytes <= HEAVIEST
+    assert page.evaluate(OPEN_SOLUTIONS) == 0
     text = page.evaluate(TEXT)
     for raw in ("$", r"\(", r"\[", r"\begin", "{cite}", "{ref}", ":::", "```"):
         assert raw not in text, f"{raw!r} was not rendered"
     assert page.evaluate(BAD_FORMULAS) == 0
     if name.startswith("chapters/") and name not in WITHOUT_FORMULAS:
         assert page.evaluate(FORMULAS) > 0
-    choose(page, theme)
-    assert axe(page, rules) == [], f"in the {theme} theme"
+    # rules other than that of contrast see the same elements at each width
+    for width, theme, rules in (
+        (390, "dark", ["color-contrast"]),
+        (1300, "light", None),
+    ):
+        page.set_viewport_size({"width": width, "height": 900})
+        choose(page, theme)
+        where = f"at {width} pixels in the {theme} theme"
+        assert page.evaluate(OVERFLOW) <= 0, f"the page scrolls sideways {where}"
+        assert page.evaluate(VISIBLE_SEARCHES) == 1 or name == "search", where
+        assert page.evaluate(WIDE_FIGURES) == [], where
+        assert axe(page, rules) == [], where
+    assert seen.elsewhere == seen.failed == seen.errors == []
