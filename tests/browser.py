@@ -78,6 +78,15 @@ SCROLL = """async () => {
   scrollTo(0, 0);
 }"""
 
+# Formulas and code as empty boxes of the same size: axe leaves them out, but would walk
+# through each of their letters, which takes most of its time.
+HOLLOW = """() => document.querySelectorAll('.katex, .highlight pre').forEach(x => {
+  const box = document.createElement('span');
+  box.style.cssText = `display: inline-block; width: ${x.scrollWidth || x.offsetWidth}px;
+                       height: ${x.scrollHeight || x.offsetHeight}px`;
+  x.replaceChildren(box);
+})"""
+
 
 class _Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *arguments):
@@ -222,10 +231,13 @@ def look_at(seen):
         (1300, "light", None),
     ):
         page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_timeout(400)  # after 300 the theme looks what scrolls now
         choose(page, theme)
         where = f"at {width} pixels in the {theme} theme"
         assert page.evaluate(OVERFLOW) <= 0, f"the page scrolls sideways {where}"
         assert page.evaluate(VISIBLE_SEARCHES) == 1 or name == "search", where
         assert page.evaluate(WIDE_FIGURES) == [], where
-        assert axe(page, rules) == [], where
+        page.evaluate(HOLLOW)
+        faults = axe(page, rules)
+        assert faults == [], f"{faults} {where}"
     assert seen.elsewhere == seen.failed == seen.errors == []
