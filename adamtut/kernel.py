@@ -21,15 +21,16 @@ def compiled(function: types.FunctionType) -> Callable:
     return torch.compile(own, backend=_numbers_first)
 
 
-def as_number(value: float | Tensor) -> Tensor:
-    """A 0-dimensional float64 tensor on the CPU."""
+def as_number(name: str, value: float | Tensor) -> Tensor:
+    """A 0-dimensional float64 tensor on the CPU, a different one for each name: two
+    arguments that are one tensor would be compiled anew."""
     if isinstance(value, Tensor):
         return value.to("cpu", torch.float64)
-    return _kept(float(value))
+    return _kept(name, float(value))
 
 
 @lru_cache(maxsize=1024)  # to make one takes some microseconds
-def _kept(value: float) -> Tensor:
+def _kept(name: str, value: float) -> Tensor:
     return torch.tensor(value, dtype=torch.float64)
 
 

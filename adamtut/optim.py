@@ -287,13 +287,13 @@ class Optimizer(torch.optim.Optimizer):
     def _run(self, function: Callable, group: dict, tensors: list, t: int) -> None:
         """`apply` or `apply_to_each`, compiled for the rule of this group."""
         rule = self._rules[group["rule"]]
-        hyper = {name: as_number(group[name]) for name in rule.defaults}
+        hyper = {name: as_number(name, group[name]) for name in rule.defaults}
         if (function, rule) not in self._compiled:
             self._compiled[function, rule] = compiled(function)
         self._compiled[function, rule](
             rule,
             tensors,
-            as_number(t),
+            as_number("t", t),
             group["l2"],
             group["maximize"],
             hyper,
