@@ -16,7 +16,7 @@ CHAPTERS = [path.stem for path in colab.chapters()]
 FAST = ["adam", "playground"]  # run whole; `python -m tools.colab --check` runs all
 # what Colab has, and what a copy installs where it is missing
 PACKAGES = {"IPython", "matplotlib", "numpy", "sklearn", "torch", "torchvision", "tqdm"}
-OPTIONAL = {"triton"}  # on Linux; a cell does without it
+OPTIONAL = {"ray", "triton"}  # a cell does without it, and says so
 INSTALLED = {"anywidget", "jax", "keras", "optax", "pytorch_optimizer"}
 
 # MyST that Colab would show as it stands: a directive, a role, a target

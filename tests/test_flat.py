@@ -383,6 +383,17 @@ def test_numbers_are_computed_before_the_kernel(compiler, monkeypatch):
     assert kernel._numbers(given[0].graph) == set() and operations
 
 
+def test_equal_numbers_may_part(compiler):
+    """lr, beta1 and t are arguments of their own, whatever their values."""
+    params = parameters()
+    optimizer = Optimizer(params, "adam", "compile", lr=0.5, beta1=0.5, beta2=0.5)
+    run(optimizer, params, zeroed, 1)
+    with torch.compiler.set_stance("fail_on_recompile"):
+        for lr in (0.25, 1.0, 0.5, 3.0):  # t is 2, 3, 4, 5
+            optimizer.param_groups[0]["lr"] = lr
+            run(optimizer, params, zeroed, 1)
+
+
 # On a GPU
 
 
