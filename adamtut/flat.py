@@ -5,7 +5,7 @@ buffer of its own. A compiled rule then sees a handful of long vectors, however 
 parameters there are: it compiles once, in seconds, and goes through memory in order.
 """
 
-from operator import is_
+from operator import is_, itemgetter
 
 import torch
 from torch import Tensor
@@ -45,6 +45,7 @@ class Flat:
 
     `buffers` are [parameters, gradients, first states, ...], one vector each, of equal
     length. Gaps between tensors hold zeros at the beginning and are never read.
+    `direct` is for the optimizer: kernels of `Compiled.direct` for these buffers.
     """
 
     def __init__(self, params: list[Tensor], states: list[dict], names: tuple):
@@ -74,16 +75,17 @@ class Flat:
         for name, views in zip(names, self.views[2:], strict=True):
             for state, view in zip(states, views, strict=True):
                 state[name] = view
-        self._addresses = [p.data_ptr() for p in params]
+        self._addresses = [*map(Tensor.data_ptr, params)]
+        self.direct = {}
 
     def is_in_place(self) -> bool:
         """Whether parameters and states are the views still, and all of one t."""
-        if [p.data_ptr() for p in self.params] != self._addresses:
+        if [*map(Tensor.data_ptr, self.params)] != self._addresses:
             return False
         for name, views in zip(self.names, self.views[2:], strict=True):
-            if not all(map(is_, [state[name] for state in self.states], views)):
+            if not all(map(is_, map(itemgetter(name), self.states), views)):
                 return False
-        return len({state["t"] for state in self.states}) == 1
+        return len({*map(itemgetter("t"), self.states)}) == 1
 
     def fetch(self) -> bool:
         """Copy gradients that are new tensors into the buffer; False where one cannot

@@ -9,16 +9,65 @@ import torch
 from torch import Tensor, fx
 
 
-def compiled(function: types.FunctionType) -> Callable:
-    """torch.compile of `function` with a code object of its own: recompiles are counted
-    by code object, and two optimisers shall not use up each other's.
+class Compiled:
+    """torch.compile of a function of tensors that changes them and returns nothing.
 
-    Give numbers that change (lr, t) as tensors, see `as_number`: other values do not
-    recompile, and what is computed from them alone is computed once.
+    Its code object is its own: recompiles are counted by code object, and two
+    optimisers shall not use up each other's. Give numbers that change (lr, t) as
+    tensors, see `as_number`: other values do not recompile, and what is computed from
+    them alone is computed once.
     """
-    code = function.__code__.replace()
-    own = types.FunctionType(code, function.__globals__, function.__name__)
-    return torch.compile(own, backend=_numbers_first)
+
+    def __init__(self, function: types.FunctionType):
+        code = function.__code__.replace()
+        own = types.FunctionType(code, function.__globals__, function.__name__)
+        self._entry = torch.compile(own, backend=self._backend)
+        self._noted = None
+
+    def __call__(self, *arguments) -> None:
+        self._entry(*arguments)
+
+    def direct(self, tensors: list[Tensor], *arguments) -> Callable | None:
+        """Call it, and return what does the same with other tensors of the same shapes,
+        strides and dtypes in place of `tensors`, which are all that `arguments` hold.
+
+        torch.compile looks at every argument before each call (0.2 ms, a small model's
+        step); who knows that nothing else has changed can leave that out. None where
+        the call was not one graph.
+        """
+        self._noted = []
+        try:
+            self._entry(*arguments)
+        finally:
+            calls, self._noted = self._noted, None
+        if len(calls) != 1:
+            return None
+        graph, given, result = calls[0]
+        if result:  # a part of the function only: the rest changes the tensors
+            return None
+        # what is no tensor is a length, of which torch.compile made a variable
+        lengths = [x for x in given if not isinstance(x, Tensor)]
+        place = {id(x): i for i, x in enumerate([*tensors, *lengths])}
+        if any(id(x) not in place for x in given):
+            return None
+        places = [place[id(x)] for x in given]
+
+        def call(tensors: list[Tensor]) -> None:
+            known = [*tensors, *lengths]
+            graph(*[known[i] for i in places])
+
+        return call
+
+    def _backend(self, graph: fx.GraphModule, inputs: list) -> Callable:
+        run = _numbers_first(graph, inputs)
+
+        def noted(*given):
+            result = run(*given)
+            if self._noted is not None:
+                self._noted.append((run, given, result))
+            return result
+
+        return noted
 
 
 def as_number(name: str, value: float | Tensor) -> Tensor:
@@ -51,8 +100,12 @@ def _numbers_first(graph: fx.GraphModule, inputs: list) -> Callable:
     examples = [
         node.meta["example_value"] for node in kernel.graph.find_nodes(op="placeholder")
     ]
-    del parts.submod_1  # a module; what takes its place is a function
-    parts.submod_1 = compile_fx(kernel, examples)
+    replaced = {"submod_1": compile_fx(kernel, examples)}
+    if hasattr(parts, "submod_0"):
+        replaced["submod_0"] = parts.submod_0.forward
+    for name, function in replaced.items():
+        delattr(parts, name)  # a module, whose call takes longer than a number's line
+        setattr(parts, name, function)
     return parts.forward
 
 

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable, Iterator
 from operator import is_
 
 import torch
+from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 from adamtut.flat import Flat, can_move
-from adamtut.kernel import as_number, compiled
+from adamtut.kernel import Compiled, as_number
 from adamtut.rules import as_rule, check_hyper, check_range
 from adamtut.rules.form import has_shape_of_p, is_elementwise, start_shape
 from adamtut.sharded import check_whole, gradient, plain, put_back
@@ -48,7 +49,7 @@ class Optimizer(torch.optim.Optimizer):
     rule      a name of `adamtut.rules.RULES`, or a function written like a rule
     how       "loop": the rule on one tensor after the other;
               "foreach": the rule on lists of tensors, one call an operator; on a CPU
-              on so many numbers at a time that temporaries stay in the cache;
+              an elementwise rule on blocks: small parameters joined, large ones cut;
               "compile": one compiled kernel. Of an elementwise rule it updates all
               parameters of a group at once: the first step moves them, their gradients
               and their state into buffers, of which they are views from then on (see
@@ -255,10 +256,13 @@ class Optimizer(torch.optim.Optimizer):
             apply_to_each(rule, lists, t, l2, maximize, hyper)
         elif self.how == "foreach":  # torch._foreach_* takes numbers, not a tensor lr
             hyper = {k: v.item() if torch.is_tensor(v) else v for k, v in hyper.items()}
-            for part in blocks(rule, lists):
-                apply(rule, part, t, l2, maximize, hyper)
+            if is_elementwise(rule) and params[0].device.type == "cpu":
+                apply_in_blocks(rule, lists, t, l2, maximize, hyper)
+            else:
+                apply_to_list(rule, lists, t, l2, maximize, hyper)
         else:
-            self._run(apply_to_each, group, lists, t)
+            kernel, _, arguments = self._compiled_of(apply_to_each, group, lists, t)
+            kernel(*arguments)
         if rule.unit == "model":
             spread(rule, lists, parts)
             lists = parts
@@ -282,22 +286,29 @@ class Optimizer(torch.optim.Optimizer):
             self._update(group, [p for p in params if id(p) not in key])
 
     def _update_flat(self, group: dict, flat: Flat) -> None:
-        self._run(apply, group, flat.buffers, flat.states[0]["t"])
+        kernel, numbers, arguments = self._compiled_of(
+            apply, group, flat.buffers, flat.states[0]["t"]
+        )
+        tensors = [*flat.buffers, *numbers]
+        # what the kernel was made for, besides the buffers
+        kind = (group["rule"], group["l2"], group["maximize"], torch.get_num_threads())
+        if direct := flat.direct.get(kind):
+            direct(tensors)
+        else:
+            flat.direct[kind] = kernel.direct(tensors, *arguments)
 
-    def _run(self, function: Callable, group: dict, tensors: list, t: int) -> None:
-        """`apply` or `apply_to_each`, compiled for the rule of this group."""
+    def _compiled_of(
+        self, function: Callable, group: dict, tensors: list, t: int
+    ) -> tuple[Compiled, list[torch.Tensor], tuple]:
+        """`apply` or `apply_to_each`, compiled for the rule of this group; its numbers
+        and its arguments."""
         rule = self._rules[group["rule"]]
         hyper = {name: as_number(name, group[name]) for name in rule.defaults}
+        t = as_number("t", t)
         if (function, rule) not in self._compiled:
-            self._compiled[function, rule] = compiled(function)
-        self._compiled[function, rule](
-            rule,
-            tensors,
-            as_number("t", t),
-            group["l2"],
-            group["maximize"],
-            hyper,
-        )
+            self._compiled[function, rule] = Compiled(function)
+        arguments = (rule, tensors, t, group["l2"], group["maximize"], hyper)
+        return self._compiled[function, rule], [t, *hyper.values()], arguments
 
     def _update_rows(self, group: dict, params: list) -> None:
         """The rule on those rows of each parameter that its sparse gradient holds."""
@@ -485,7 +496,7 @@ def joined(rule: Callable, lists: list) -> list[list[torch.Tensor]]:
     """lists = [parameters, gradients, first states, ...] as if of one parameter."""
     keep = ["p", "g", *rule.state]
     return [
-        [torch.cat([x.reshape(-1) for x in xs])] if has_shape_of_p(rule, k) else xs[:1]
+        [_flatten_dense_tensors(xs)] if has_shape_of_p(rule, k) else xs[:1]
         for k, xs in zip(keep, lists, strict=True)
     ]
 
@@ -495,13 +506,10 @@ def spread(rule: Callable, whole: list, lists: list) -> None:
     names = ["p", "g", *rule.state]
     for name, (one,), xs in zip(names, whole, lists, strict=True):
         if name != "g":
-            parts = (
-                one.split([x.numel() for x in xs])
-                if has_shape_of_p(rule, name)
-                else [one] * len(xs)
-            )
-            for x, part in zip(xs, parts, strict=True):
-                x.copy_(part.reshape(x.shape))
+            parts = [one] * len(xs)
+            if has_shape_of_p(rule, name):
+                parts = _unflatten_dense_tensors(one, xs)
+            torch._foreach_copy_(xs, parts)
 
 
 def apply(rule, tensors, t, l2, maximize, hyper) -> None:
@@ -515,20 +523,41 @@ def apply(rule, tensors, t, l2, maximize, hyper) -> None:
     if l2 != 0:
         g = g + l2 * p
     result = rule(p, g, *state, t, **hyper)
-    targets = [tensors[0], *tensors[2:]]
-    for old, new in zip(targets, result if rule.state else [result], strict=True):
+    result = result if rule.state else [result]
+    for old, new in zip([tensors[0], *tensors[2:]], result, strict=True):
         old.copy_(new if rule.unit == "number" else like(new, old))
 
 
-def blocks(rule: Callable, lists: list) -> Iterator[list[TensorList]]:
-    """lists = [parameters, gradients, first states, ...] as TensorLists, in parts.
+def apply_to_each(rule, lists, t, l2, maximize, hyper) -> None:
+    """`apply` to each parameter; lists = [parameters, gradients, first states, ...]."""
+    for tensors in zip(*lists, strict=True):
+        apply(rule, tensors, t, l2, maximize, hyper)
 
-    An elementwise rule on a CPU takes few enough numbers at a time for the temporaries
-    to stay in the cache, if need be a part of a tensor; others take all.
+
+def apply_to_list(rule, lists, t, l2, maximize, hyper) -> None:
+    """`apply` to all at once; lists = [parameters, gradients, first states, ...]."""
+    apply(rule, [TensorList(x) for x in lists], t, l2, maximize, hyper)
+
+
+def apply_in_blocks(rule, lists, t, l2, maximize, hyper) -> None:
+    """`apply_to_each` for an elementwise rule on a CPU, _BLOCK numbers at a time.
+
+    There a call of torch takes as long as some thousand numbers, and the temporaries of
+    more than a million do not fit into the cache: small parameters are joined, large
+    ones are cut.
     """
-    if not is_elementwise(rule) or lists[0][0].device.type != "cpu":
-        yield [TensorList(x) for x in lists]
-        return
+    for block in _blocks(lists):
+        if len(block[0]) == 1:
+            apply_to_each(rule, block, t, l2, maximize, hyper)
+        else:
+            whole = joined(rule, block)
+            apply_to_each(rule, whole, t, l2, maximize, hyper)
+            spread(rule, whole, block)
+
+
+def _blocks(lists: list) -> Iterator[list[list[torch.Tensor]]]:
+    """Parts of lists = [parameters, gradients, first states, ...]: some tensors of each
+    or a part of one, in all _BLOCK numbers or a little more."""
     block, count = [], 0
     for row in zip(*lists, strict=True):
         rows = [row]
@@ -538,10 +567,10 @@ def blocks(rule: Callable, lists: list) -> Iterator[list[TensorList]]:
             block.append(pieces)
             count += pieces[0].numel()
             if count >= _BLOCK:
-                yield [TensorList(list(x)) for x in zip(*block, strict=True)]
+                yield [list(x) for x in zip(*block, strict=True)]
                 block, count = [], 0
     if block:
-        yield [TensorList(list(x)) for x in zip(*block, strict=True)]
+        yield [list(x) for x in zip(*block, strict=True)]
 
 
 def like(x, other):
@@ -550,9 +579,3 @@ def like(x, other):
         pairs = zip(x.tensors, other.tensors, strict=True)
         return TensorList([a.reshape(b.shape) for a, b in pairs])
     return x.reshape(other.shape)
-
-
-def apply_to_each(rule, lists, t, l2, maximize, hyper) -> None:
-    """`apply` to each parameter; lists = [parameters, gradients, first states, ...]."""
-    for tensors in zip(*lists, strict=True):
-        apply(rule, tensors, t, l2, maximize, hyper)

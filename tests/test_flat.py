@@ -246,9 +246,9 @@ def test_nothing_moves_twice(make):
 
 def test_one_kernel_for_five_hundred_tensors(make, monkeypatch):
     calls = []
-    whole = Optimizer._run
+    whole = Optimizer._update_flat
     monkeypatch.setattr(
-        Optimizer, "_run", lambda self, *a: (calls.append(a), whole(self, *a))
+        Optimizer, "_update_flat", lambda self, *a: (calls.append(a), whole(self, *a))
     )
     params = parameters(shapes=[(10,)] * 500)
     optimizer = make(params, "adamw")
@@ -392,6 +392,74 @@ def test_equal_numbers_may_part(compiler):
         for lr in (0.25, 1.0, 0.5, 3.0):  # t is 2, 3, 4, 5
             optimizer.param_groups[0]["lr"] = lr
             run(optimizer, params, zeroed, 1)
+
+
+def test_from_the_second_step_on_the_kernel_is_entered_directly(make, monkeypatch):
+    entered = []
+    monkeypatch.setattr(
+        kernel.Compiled, "__call__", lambda self, *a: entered.append("whole")
+    )
+    direct = kernel.Compiled.direct
+    monkeypatch.setattr(
+        kernel.Compiled, "direct", lambda *a: (entered.append("first"), direct(*a))[1]
+    )
+    params = parameters()
+    optimizer = make(params)
+    run(optimizer, params, set_to_none, 3)
+    run(optimizer, params, zeroed, 3)
+    assert entered == ["first"]
+    optimizer.param_groups[0]["maximize"] = True
+    run(optimizer, params, zeroed, 3)
+    assert entered == ["first"] * 2
+
+
+@pytest.mark.parametrize("rule", ["sgd", "adamw"])
+def test_what_a_kernel_was_made_for_may_change(compiler, rule):
+    """Between any two steps, there and back."""
+    changes = [
+        *({"l2": 0.5}, {"lr": 0.3}, {"maximize": True}, {"l2": 0.0}, {}),
+        *({"maximize": False}, {"l2": 0.5}, {"l2": 0.1}, {"lr": 0.1}, {"l2": 0.0}),
+    ]
+    found = []
+    for how in ("loop", "compile"):
+        params = parameters()
+        optimizer = Optimizer(params, rule, how, lr=0.1)
+        for step, change in enumerate(changes):
+            optimizer.param_groups[0].update(change)
+            new_gradients(optimizer, params, step)
+            optimizer.step()
+        found.append(run(optimizer, params, zeroed, 2))
+    assert_same(*found)
+
+
+def test_a_function_of_two_graphs_is_not_entered_directly(compiler):
+    """Nor one of which a part is computed outside of its graph."""
+
+    def two(x):
+        x.copy_(x + 1)
+        torch._dynamo.graph_break()
+        x.copy_(x * 2)
+
+    def half(x):
+        y = x + 1
+        torch._dynamo.graph_break()
+        x.copy_(y.detach())
+
+    for function, result in ((two, 2.0), (half, 1.0)):
+        x = torch.zeros(3)
+        assert kernel.Compiled(function).direct([x], x) is None
+        torch.testing.assert_close(x, torch.full((3,), result))
+
+
+def test_a_kernel_that_is_given_another_tensor_is_not_entered_directly(compiler):
+    def add(x, y):
+        x.copy_(x + y)
+
+    x, y = torch.zeros(3), torch.ones(3)
+    assert kernel.Compiled(add).direct([x], x, y) is None
+    enter = kernel.Compiled(add).direct([x, y], x, y)
+    enter([y, x])
+    assert x.tolist() == [2, 2, 2] and y.tolist() == [3, 3, 3]
 
 
 # On a GPU

@@ -6,6 +6,7 @@ import torch
 from oracles import ROWS
 from replay import assert_same_path, gradients, mild_gradients, path, starts
 
+from adamtut import optim
 from adamtut.optim import HOW, Optimizer
 from adamtut.rules import RULES
 from adamtut.walk import walk
@@ -100,6 +101,22 @@ def test_l2_and_maximize_in_foreach(rule, options):
     assert_same_path(torch_path(rule, "foreach", **options), loop, 1e-12)
     with pytest.raises(AssertionError):
         assert_same_path(torch_path(rule, "loop"), loop)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_lists_of_tensors(rule, monkeypatch):
+    """As "foreach" runs on a GPU, where no rule is in blocks."""
+    loop = torch_path(rule, "loop")
+    monkeypatch.setattr(optim, "apply_in_blocks", optim.apply_to_list)
+    assert_same_path(torch_path(rule, "foreach"), loop, 1e-12)
+
+
+def test_lists_of_tensors_are_used(monkeypatch):
+    """So that the test before this one is none of blocks."""
+    monkeypatch.setattr(optim, "apply_in_blocks", optim.apply_to_list)
+    monkeypatch.delattr(optim.TensorList, "__add__")
+    with pytest.raises(TypeError, match="TensorList"):
+        torch_path("adam", "foreach", steps=1)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)

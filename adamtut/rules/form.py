@@ -130,6 +130,8 @@ _RANGES = {
     # of one rule only
     "schedule_free.beta1": (lambda x: (x > 0) & (x < 1), "0 < {name} < 1"),
     "sophia.rho": _RATE,  # a scale of the curvature, no decay
+    # a direction without gradients has the eigenvalue 0
+    "shampoo.eps": (lambda x: (x > 0) & (x < np.inf), "0 < {name} < inf"),
 }
 _FINITE = (np.isfinite, "a finite number")
 
