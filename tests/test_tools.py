@@ -12,6 +12,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 
 from tools import execute, new_chapter, tidy
+from tools.pages import api
 
 URL = "https://example.org/book"
 
@@ -333,3 +334,20 @@ def test_cells_get_the_markers_of_their_tags(cuda, monkeypatch):
     conftest.pytest_collection_modifyitems(items)
     gpu = ["gpu"] if cuda else ["gpu", "skip"]
     assert [item.marks for item in items] == [gpu, ["slow"], []]
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "f     a function\nstep  its first step",  # no line is indented
+        "f  a function\n   of two lines",
+        "    code()",
+    ],
+)
+def test_a_docstring_keeps_its_lists_of_arguments(block):
+    page = api.markdown(f"What it does.\n\n{block}\n\nReturns *nothing*.")
+    assert page.split("\n\n") == [
+        "What it does.",
+        f"```text\n{block}\n```",
+        r"Returns \*nothing\*.",
+    ]

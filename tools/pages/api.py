@@ -184,14 +184,13 @@ def _comment(node: ast.stmt, lines: list[str]) -> str:
 def markdown(docstring: str) -> str:
     """A docstring of this package as Markdown.
 
-    Paragraphs stay; a block with indented lines, such as a list of arguments, stays as
-    it was typed; only backticks mark anything.
+    Paragraphs stay; a block with two spaces in a row, such as a list of arguments or
+    lines of code, stays as it was typed; only backticks mark anything.
     """
     blocks = re.split(r"\n\s*\n", docstring.strip("\n"))
     result, code = [], []
     for block in blocks:
-        indented = any(line.startswith("  ") for line in block.splitlines())
-        if indented and not block.startswith("- "):
+        if "  " in block and not block.startswith("- "):
             code.append(block)
             continue
         result += _literal(code)
