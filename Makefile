@@ -2,7 +2,9 @@
 # Each has a plain `python -m ...` form in README.md.
 
 PYTHON ?= python3
-JOBS ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
+CORES = $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
+# Test workers: one waits a quarter of its time (for browsers, processes, compilers).
+JOBS ?= $(shell expr $(CORES) + 1)
 # Options for the book: `make book BOOKFLAGS="-W -n --keep-going"` fails on warnings.
 BOOKFLAGS ?=
 # Options for pytest: `make test TESTFLAGS="-k momentum"`

@@ -5,6 +5,9 @@ away from another right one by chaos. So both get the same gradients, whatever
 their parameters are, and must be at the same place after every step.
 """
 
+import inspect
+from functools import cache
+
 import jax
 import numpy as np
 import optax
@@ -67,7 +70,8 @@ def path(optimizer, start, g, dtype=torch.float64, shapes=None) -> np.ndarray:
     """
     shapes = shapes or (start.shape,)
     if isinstance(optimizer, optax.GradientTransformation):
-        return _optax_path(optimizer, cut(start, shapes), cut(g, shapes))
+        start, g = cut(start, shapes), cut(g, shapes)
+        return _whole(start, _scan(optimizer, start, g))
     params = [
         torch.nn.Parameter(torch.tensor(x, dtype=dtype)) for x in cut(start, shapes)
     ]
@@ -85,7 +89,25 @@ def _joined(params):
     return torch.cat([p.detach().reshape(-1) for p in params])
 
 
-def _optax_path(transformation, start, g):
+def optax_path(make, hyper: dict, start, g, shapes) -> np.ndarray:
+    """The path of the optax optimiser `make(**hyper)`.
+
+    jax traces the floats in hyper, so that one compilation serves all their values.
+    """
+    parameters = inspect.signature(make).parameters.items()
+    hyper = {k: x.default for k, x in parameters if x.default is not x.empty} | hyper
+    values = {k: x for k, x in hyper.items() if isinstance(x, float)}
+    others = tuple((k, x) for k, x in hyper.items() if k not in values)
+    start, g = cut(start, shapes), cut(g, shapes)
+    return _whole(start, _compiled(make, others)(values, start, g))
+
+
+@cache
+def _compiled(make, others):
+    return jax.jit(lambda values, *given: _scan(make(**values, **dict(others)), *given))
+
+
+def _scan(transformation, start, g):
     def step(carry, now):
         p, state = carry
         updates, state = transformation.update(now, state, p)
@@ -93,7 +115,10 @@ def _optax_path(transformation, start, g):
         return (p, state), p
 
     p = [jax.numpy.asarray(x) for x in start]
-    _, points = jax.lax.scan(step, (p, transformation.init(p)), g)
+    return jax.lax.scan(step, (p, transformation.init(p)), g)[1]
+
+
+def _whole(start, points):
     paths = [
         np.concatenate([first[None], np.asarray(x)]).reshape(len(x) + 1, -1)
         for first, x in zip(start, points, strict=True)
@@ -123,9 +148,10 @@ def assert_same_path(ours, theirs, rtol=RTOL, unit=2.0**-52) -> None:
 def check(rule, hyper: dict, oracle, g, rtol=RTOL, shapes=None, ours=Optimizer) -> None:
     """`rule` with `hyper` follows `oracle`; raises AssertionError where it does not.
 
-    hyper may hold l2 and maximize.
+    hyper may hold l2 and maximize. The oracle is what `path` takes, or its path.
     """
     start = starts(g.shape[1])
+    if not isinstance(oracle, np.ndarray):
+        oracle = path(oracle, start, g, shapes=shapes)
     make = lambda params: ours(params, rule, **hyper)  # noqa: E731
-    found = path(make, start, g, shapes=shapes)
-    assert_same_path(found, path(oracle, start, g, shapes=shapes), rtol)
+    assert_same_path(path(make, start, g, shapes=shapes), oracle, rtol)

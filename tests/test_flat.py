@@ -417,7 +417,7 @@ def test_from_the_second_step_on_the_kernel_is_entered_directly(make, monkeypatc
 def test_what_a_kernel_was_made_for_may_change(compiler, rule):
     """Between any two steps, there and back."""
     changes = [
-        *({"l2": 0.5}, {"lr": 0.3}, {"maximize": True}, {"l2": 0.0}, {}),
+        *({}, {}, {"l2": 0.5}, {"lr": 0.3}, {"maximize": True}, {"l2": 0.0}, {}),
         *({"maximize": False}, {"l2": 0.5}, {"l2": 0.1}, {"lr": 0.1}, {"l2": 0.0}),
     ]
     found = []

@@ -251,7 +251,7 @@ ROWS = [
     *rows("adamax", torch_adamax, *_ADAM),
     *rows("adamax", optax_adamax, *_ADAM),
     *rows("nadam", torch_nadam, *_ADAM, {"momentum_decay": 0.5}),
-    Row("nadam", {"momentum_decay": 1e9}, optax_nadam),
+    Row("nadam", {"momentum_decay": 10**9}, optax_nadam),
     *rows("radam", optax_radam, *_ADAM, {"threshold": 4.0}, {"threshold": 12.0}),
     *rows("yogi", optax_yogi, *_ADAM[:3], {"eps": 1e-8}),
     *rows("adabelief", optax_adabelief, *_ADAM),
