@@ -14,6 +14,7 @@ from pathlib import Path
 import pypdfium2
 import pytest
 import yaml
+from PIL import Image
 from pypdf import PdfReader
 
 from tools import pdf, tidy
@@ -114,6 +115,13 @@ def outside(path):
     return found
 
 
+def images(path):
+    """Where the pictures of a PDF stand on their pages."""
+    kind = pypdfium2.raw.FPDF_PAGEOBJ_IMAGE
+    with pypdfium2.PdfDocument(path) as document:
+        return [x.get_bounds() for page in document for x in page.get_objects([kind])]
+
+
 def cut(wanted, pages):
     """Those of the wanted texts that no page has whole, whatever the spaces."""
     pages = ["".join(page.split()) for page in pages]
@@ -149,7 +157,9 @@ class TestTheBook:
         assert second == [title(name) for name in CHAPTERS]
 
     def test_chapters_begin_where_the_outline_and_the_contents_say(self, reader, pages):
-        start = {name: number for depth, name, number in reversed(outline(reader))}
+        # the first of a name: the ledger and the solutions have headings for chapters
+        found = [entry for entry in reversed(outline(reader)) if entry[0] < 2]
+        start = {name: number for _, name, number in found}
         contents = plain("\n".join(pages[1 : start["About this book"] - 1]))
         for name in map(title, CHAPTERS):
             assert name in plain(pages[start[name] - 1])[:200]
@@ -267,6 +277,53 @@ def test_a_wide_table_gets_smaller_letters(tmp_path):
     book = small_book(tmp_path / "book", f"<div><table><tr>{cell}</tr></table></div>")
     made.write_bytes(pdf.print_pdf(book))
     assert cut([row], texts(made)) == []
+
+
+@needs_chromium
+@pytest.mark.parametrize(("width", "height"), [(825, 1057), (1002, 452), (782, 452)])
+def test_a_figure_keeps_its_shape(tmp_path, width, height):
+    drawn = tmp_path / "book" / "html" / "figure.png"
+    image = f'<figure><img src="figure.png" width="{width}" height="{height}"></figure>'
+    book = small_book(tmp_path / "book", image)
+    Image.new("RGB", (width, height), "navy").save(drawn)
+    made = tmp_path / "made.pdf"
+    made.write_bytes(pdf.print_pdf(book))
+    ((left, bottom, right, top),) = images(made)
+    assert (top - bottom) / (right - left) == pytest.approx(height / width, rel=0.01)
+    assert right - left <= 0.75 * pdf.WIDTH + 1  # 0.75 points a pixel
+    assert top - bottom <= 0.75 * pdf.HEIGHT + 1
+
+
+# Where a page may break. The words of a block and, of each, those that stay together.
+BLOCKS = {
+    "<p>" + "<br>".join(["pa", "pb", "pc", "pd"]) + "</p>": ["pa pb pc pd"],
+    "<ul>" + "".join(f"<li>l{x}</li>" for x in "abcde") + "</ul>": ["la lb", "ld le"],
+    "<table><thead><tr><th>t</th></tr></thead><tbody>"
+    + "".join(f"<tr><td>t{x}</td></tr>" for x in "abcde")
+    + "</tbody></table>": ["ta tb", "td te"],
+    '<div class="cell"><div class="cell_input"><pre>oa</pre></div>'
+    '<div class="cell_output">'
+    + "".join(f'<div class="output stream"><pre>o{x}</pre></div>' for x in "bcde")
+    + "</div></div>": ["oa ob oc od oe"],
+}
+
+
+@needs_chromium
+@pytest.mark.parametrize("block", BLOCKS, ids=["text", "list", "table", "outputs"])
+def test_nothing_stands_alone(tmp_path, block):
+    # the same block ever further down a page, as far as its foot, and a word before it
+    spaces = range(215, 252, 2)
+    place = '<p style="break-before: page; height: {}mm">w</p>'
+    made = tmp_path / "made.pdf"
+    body = "".join(place.format(space) + block for space in spaces)
+    made.write_bytes(pdf.print_pdf(small_book(tmp_path / "book", body)))
+    pages = [set(page.split()) for page in texts(made)]
+    kept = sorted(word for words in BLOCKS[block] for word in words.split())
+    where = {word: [n for n, page in enumerate(pages) if word in page] for word in kept}
+    assert all(len(found) == len(spaces) for found in where.values())
+    assert {len(page & set(kept)) for page in pages} > {len(kept)}
+    for first, *others in map(str.split, BLOCKS[block]):
+        assert all(where[word] == where[first] for word in others)
 
 
 @needs_chromium

@@ -35,6 +35,10 @@ SOLUTIONS = "Solutions"
 
 # The width of the text on paper: 210 mm less the margins of pdf.css, 96 pixels an inch
 WIDTH = int((210 - 2 * 22) / 25.4 * 96)
+# Figures are made for the screen. At this scale their letters are those of the caption;
+# none is wider than the text, or so high that it leaves half a page empty before it.
+FIGURE = 0.7
+HEIGHT = int(150 / 25.4 * 96)
 
 # Words of code that have no colour of their own: an element of the PDF less for each.
 _PLAIN = "pre span.n, pre span.p, pre span.w, pre span:not([class])"
@@ -61,9 +65,14 @@ _TOO_WIDE = """() => [...document.querySelectorAll('body :not(.katex *)')]
     return box.width && (box.left < -1 || box.right > wide + 1);
   })
   .map(x => `${x.closest('section.chapter')?.id}: ${x.textContent.slice(0, 60)}`)"""
+# All is laid out anew: what chromium keeps of the pages that it printed before lacks
+# margins where they began.
 _NUMBER = """pages => {
   for (const place of document.querySelectorAll('a.page'))
     place.textContent = pages[decodeURIComponent(place.hash.slice(1))] ?? '';
+  document.body.hidden = true;
+  document.body.getBoundingClientRect();
+  document.body.hidden = false;
 }"""
 
 
@@ -111,6 +120,7 @@ class Book:
             thing["id"] = _anchor(name, thing["id"])
         for image in page.find_all("img"):
             image["src"] = (path.parent / image["src"]).resolve().as_uri()
+            _shrink(image)
         for link in page.find_all("a", href=True):
             self._set_link(link, name)
         return page
@@ -185,6 +195,8 @@ class Book:
             f"<p>{html.escape(self.author)}</p>"
             f"<p>Version {self.version}, {self.year}</p>"
             f'<p><a href="{self.url}">{self.url}</a></p>'
+            '<p class="left-out">Code that the pages fold is in the notebooks only. '
+            "Solutions stand at the end.</p>"
             '<p class="licence">Code: MIT. Text and figures: CC BY 4.0.</p>'
         )
 
@@ -213,6 +225,14 @@ class Book:
 def _anchor(name: str, anchor: str = "") -> str:
     """The id of a page, or of a place in it, in the joined page."""
     return f"{name}--{anchor}".replace("/", "-") if anchor else name.replace("/", "-")
+
+
+def _shrink(image: Tag) -> None:
+    """Give a figure its size on paper."""
+    if image.get("width"):
+        width, height = int(image["width"]), int(image["height"])
+        scale = min(FIGURE, WIDTH / width, HEIGHT / height)
+        image["width"], image["height"] = round(scale * width), round(scale * height)
 
 
 def _lower(page: Tag) -> None:
