@@ -495,8 +495,9 @@ def start(rule: Callable, name: str, p: torch.Tensor) -> torch.Tensor:
 def joined(rule: Callable, lists: list) -> list[list[torch.Tensor]]:
     """lists = [parameters, gradients, first states, ...] as if of one parameter."""
     keep = ["p", "g", *rule.state]
+    # of one tensor the flattened is a view, which detach makes no view of a parameter
     return [
-        [_flatten_dense_tensors(xs)] if has_shape_of_p(rule, k) else xs[:1]
+        [_flatten_dense_tensors(xs).detach()] if has_shape_of_p(rule, k) else xs[:1]
         for k, xs in zip(keep, lists, strict=True)
     ]
 
