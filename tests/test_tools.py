@@ -12,7 +12,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 
 from tools import execute, new_chapter, tidy
-from tools.pages import api
+from tools.pages import api, ledger
 
 URL = "https://example.org/book"
 
@@ -351,3 +351,12 @@ def test_a_docstring_keeps_its_lists_of_arguments(block):
         f"```text\n{block}\n```",
         r"Returns \*nothing\*.",
     ]
+
+
+def test_the_ledger_shows_what_was_measured():
+    shown = ledger.shown
+    assert (
+        shown({"('adam', 1.0)": 0.123456, "f(x)": True})
+        == "adam, 1.0: 0.1235, f(x): yes"
+    )
+    assert shown([[1.0, 2.0], None]) == "(1, 2), ()"

@@ -4,6 +4,7 @@
 they become one table a chapter, each row with a link to the cell that checked it.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,14 +36,18 @@ def shown(measured) -> str:
         case float():
             return f"{measured:.4g}"
         case dict():
-            return _short(
-                [f"{book.plain(name)}: {shown(x)}" for name, x in measured.items()]
-            )
+            return _short([f"{_name(k)}: {shown(x)}" for k, x in measured.items()])
         case list():
             nested = any(isinstance(x, list | dict) for x in measured)
             parts = [f"({shown(x)})" if nested else shown(x) for x in measured]
             return _short(parts)
     return str(measured)
+
+
+def _name(key: str) -> str:
+    """A key as text; that of a pair was stored as Python writes it, ('adam', 1)."""
+    name = book.plain(key)
+    return re.sub("[()']", "", name) if name.startswith("('") else name
 
 
 def _short(parts: list[str]) -> str:
