@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from operator import is_
 
+import numpy as np
 import torch
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
@@ -20,7 +21,7 @@ HOW = ("loop", "foreach", "compile")
 _OPTIONS = ("l2", "maximize")
 _GROUP_KEYS = {"params", "rule", *_OPTIONS, "initial_lr", "param_names", "how"}
 # Numbers of a parameter that "foreach" takes at a time on a CPU.
-_BLOCK = 2**16
+_BLOCK = 2**14
 
 
 def matrices_and_rest(
@@ -49,7 +50,7 @@ class Optimizer(torch.optim.Optimizer):
     rule      a name of `adamtut.rules.RULES`, or a function written like a rule
     how       "loop": the rule on one tensor after the other;
               "foreach": the rule on lists of tensors, one call an operator; on a CPU
-              an elementwise rule on blocks: small parameters joined, large ones cut;
+              an elementwise rule by NumPy on blocks, small parameters joined;
               "compile": one compiled kernel. Of an elementwise rule it updates all
               parameters of a group at once: the first step moves them, their gradients
               and their state into buffers, of which they are views from then on (see
@@ -506,11 +507,12 @@ def spread(rule: Callable, whole: list, lists: list) -> None:
     """Write what `joined` made, updated, back into the lists that it was made from."""
     names = ["p", "g", *rule.state]
     for name, (one,), xs in zip(names, whole, lists, strict=True):
-        if name != "g":
-            parts = [one] * len(xs)
-            if has_shape_of_p(rule, name):
-                parts = _unflatten_dense_tensors(one, xs)
-            torch._foreach_copy_(xs, parts)
+        if name == "g" or (len(xs) == 1 and one.data_ptr() == xs[0].data_ptr()):
+            continue  # a view is written already
+        parts = [one] * len(xs)
+        if has_shape_of_p(rule, name):
+            parts = _unflatten_dense_tensors(one, xs)
+        torch._foreach_copy_(xs, parts)
 
 
 def apply(rule, tensors, t, l2, maximize, hyper) -> None:
@@ -526,7 +528,11 @@ def apply(rule, tensors, t, l2, maximize, hyper) -> None:
     result = rule(p, g, *state, t, **hyper)
     result = result if rule.state else [result]
     for old, new in zip([tensors[0], *tensors[2:]], result, strict=True):
-        old.copy_(new if rule.unit == "number" else like(new, old))
+        new = new if rule.unit == "number" else like(new, old)
+        if isinstance(old, np.ndarray):
+            old[...] = new
+        else:
+            old.copy_(new)
 
 
 def apply_to_each(rule, lists, t, l2, maximize, hyper) -> None:
@@ -541,37 +547,37 @@ def apply_to_list(rule, lists, t, l2, maximize, hyper) -> None:
 
 
 def apply_in_blocks(rule, lists, t, l2, maximize, hyper) -> None:
-    """`apply_to_each` for an elementwise rule on a CPU, _BLOCK numbers at a time.
+    """`apply` to all, for an elementwise rule on a CPU: by NumPy, _BLOCK numbers at a
+    time.
 
-    There a call of torch takes as long as some thousand numbers, and the temporaries of
-    more than a million do not fit into the cache: small parameters are joined, large
-    ones are cut.
+    Calls cost as much as thousands of numbers, and NumPy's are short; the temporaries
+    of more numbers would not stay in the cache. So small parameters are joined, large
+    ones cut. NumPy has no good arithmetic in 16 bits: there torch takes each block.
     """
-    for block in _blocks(lists):
-        if len(block[0]) == 1:
-            apply_to_each(rule, block, t, l2, maximize, hyper)
-        else:
-            whole = joined(rule, block)
-            apply_to_each(rule, whole, t, l2, maximize, hyper)
-            spread(rule, whole, block)
+    for part in _parts(lists):
+        whole = joined(rule, part)
+        flat = [x for (x,) in whole]
+        if flat[0].element_size() > 2:
+            flat = [x.numpy() for x in flat]
+        with np.errstate(all="ignore"):  # inf and nan are no errors in torch
+            for i in range(0, len(flat[0]), _BLOCK):
+                block = [x[i : i + _BLOCK] for x in flat]
+                apply(rule, block, t, l2, maximize, hyper)
+        spread(rule, whole, part)
 
 
-def _blocks(lists: list) -> Iterator[list[list[torch.Tensor]]]:
-    """Parts of lists = [parameters, gradients, first states, ...]: some tensors of each
-    or a part of one, in all _BLOCK numbers or a little more."""
-    block, count = [], 0
+def _parts(lists: list) -> Iterator[list[list[torch.Tensor]]]:
+    """lists = [parameters, gradients, first states, ...] in parts of _BLOCK numbers or
+    the tensor that goes beyond them."""
+    part, count = [], 0
     for row in zip(*lists, strict=True):
-        rows = [row]
-        if row[0].numel() > _BLOCK and all(x.is_contiguous() for x in row):
-            rows = zip(*(x.view(-1).split(_BLOCK) for x in row), strict=True)
-        for pieces in rows:
-            block.append(pieces)
-            count += pieces[0].numel()
-            if count >= _BLOCK:
-                yield [list(x) for x in zip(*block, strict=True)]
-                block, count = [], 0
-    if block:
-        yield [list(x) for x in zip(*block, strict=True)]
+        if part and count + row[0].numel() > _BLOCK:
+            yield [list(x) for x in zip(*part, strict=True)]
+            part, count = [], 0
+        part.append(row)
+        count += row[0].numel()
+    if part:
+        yield [list(x) for x in zip(*part, strict=True)]
 
 
 def like(x, other):

@@ -261,7 +261,9 @@ def measure(name: str, shapes: list[tuple], rounds: int, device: str) -> list[di
     for one in runs:
         one.prepare()
         one.row["first"] = timed(one.step, device)
-        if one.name not in ("optax jit", "limit"):
+        uncounted = ["optax jit", "limit"]  # no operators of torch
+        uncounted += ["ours foreach"] * (device == "cpu")  # NumPy
+        if one.name not in uncounted:
             one.row["bytes"] = bytes_moved(one) / n
             kernels, peak = profiled(one, device)
             one.row |= {"kernels": kernels, "temporary": peak / n}

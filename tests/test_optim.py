@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
+from adamtut import optim
 from adamtut.optim import HOW, Optimizer, start
 from adamtut.rules import RULES
 
@@ -343,6 +345,44 @@ def test_shapes_and_strides(how, rule):
         two.step()
     assert not other[-2].is_contiguous() and not other[-1].is_contiguous()
     assert_same(values(two), values(one), close)
+
+
+BLOCKS = {torch.float64: 1e-12, torch.float32: 1e-6, torch.bfloat16: 0.0}
+
+
+@pytest.mark.parametrize("dtype", BLOCKS, ids=str)
+@pytest.mark.parametrize("block", [1, 7, 10**9])
+def test_foreach_joins_and_cuts(block, dtype, monkeypatch):
+    """Blocks of one number, of some with an incomplete one at the end, and of all."""
+    monkeypatch.setattr(optim, "_BLOCK", block)
+    found = []
+    for how in ("loop", "foreach"):
+        params = parameters((2, 3), (), (30,), (1,), (4, 6), (3,), dtype=dtype)
+        params[4].data = params[4].data.t()
+        optimizer = Optimizer(params, "adamw", how, lr=0.1)
+        train(optimizer, range(3))
+        optimizer.state[params[2]]["v"] = torch.ones(60, dtype=dtype)[::2]
+        train(optimizer, range(3, 6))
+        found.append(values(optimizer))
+    rtol = BLOCKS[dtype]
+    equal = partial(torch.allclose, rtol=rtol, atol=rtol)
+    assert_same(*found, lambda x, y: equal(x, y) if torch.is_tensor(x) else x == y)
+
+
+@pytest.mark.filterwarnings("error")
+def test_foreach_is_as_silent_as_the_loop():
+    """inf and nan come without a warning."""
+    ends = []
+    for how in ("loop", "foreach"):
+        params = parameters((3,), (2, 2), dtype=torch.float32)
+        optimizer = Optimizer(params, "adam", how, eps=0.0)
+        for p in params:
+            p.grad = torch.zeros_like(p)
+        params[0].grad[0] = 1e38
+        optimizer.step()
+        ends.append(torch.cat([p.detach().flatten() for p in params]))
+    torch.testing.assert_close(*ends, equal_nan=True)
+    assert ends[0].isnan().sum() == 6
 
 
 def test_parameters_of_several_dtypes(how):
