@@ -567,15 +567,18 @@ def apply_in_blocks(rule, lists, t, l2, maximize, hyper) -> None:
 
 
 def _parts(lists: list) -> Iterator[list[list[torch.Tensor]]]:
-    """lists = [parameters, gradients, first states, ...] in parts of _BLOCK numbers or
-    the tensor that goes beyond them."""
+    """lists = [parameters, gradients, first states, ...] in parts: each tensor of _BLOCK
+    numbers or more, and small ones until they are as many."""
     part, count = [], 0
     for row in zip(*lists, strict=True):
-        if part and count + row[0].numel() > _BLOCK:
-            yield [list(x) for x in zip(*part, strict=True)]
-            part, count = [], 0
+        if row[0].numel() >= _BLOCK:
+            yield [[x] for x in row]
+            continue
         part.append(row)
         count += row[0].numel()
+        if count >= _BLOCK:
+            yield [list(x) for x in zip(*part, strict=True)]
+            part, count = [], 0
     if part:
         yield [list(x) for x in zip(*part, strict=True)]
 
