@@ -567,8 +567,8 @@ def apply_in_blocks(rule, lists, t, l2, maximize, hyper) -> None:
 
 
 def _parts(lists: list) -> Iterator[list[list[torch.Tensor]]]:
-    """lists = [parameters, gradients, first states, ...] in parts: each tensor of _BLOCK
-    numbers or more, and small ones until they are as many."""
+    """lists = [parameters, gradients, first states, ...] in parts: each large tensor
+    alone, and small ones until they are _BLOCK numbers."""
     part, count = [], 0
     for row in zip(*lists, strict=True):
         if row[0].numel() >= _BLOCK:
