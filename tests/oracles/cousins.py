@@ -153,14 +153,6 @@ class Around:
         self.params = list(params)
         self.param_groups = [{"params": self.params}]
 
-    def register_step_pre_hook(self, hook):
-        self.hook = hook
-
-    @torch.no_grad()
-    def step(self):
-        self.hook(self)
-        self.update()
-
 
 class Cautious(Around):
     """What AdamW would do from 0, masked and scaled, as in timm 1.0.31, optim/adamw.py.
@@ -175,7 +167,8 @@ class Cautious(Around):
         self.moves = [torch.zeros_like(p) for p in self.params]
         self.adam = torch.optim.AdamW(self.moves, weight_decay=0.0, **hyper)
 
-    def update(self):
+    @torch.no_grad()
+    def step(self):
         for p, move in zip(self.params, self.moves, strict=True):
             move.zero_()
             move.grad = p.grad
@@ -197,7 +190,8 @@ class Corrected(Around):
         self.old = [torch.zeros_like(p) for p in self.params]
         self.adam = torch.optim.AdamW(self.params, **hyper)
 
-    def update(self):
+    @torch.no_grad()
+    def step(self):
         new = [p.grad for p in self.params]
         for p, g, old in zip(self.params, new, self.old, strict=True):
             c = g + (g - old) * self.factor

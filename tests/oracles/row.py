@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
+from types import SimpleNamespace
 
 import optax
 from replay import (
@@ -45,15 +46,17 @@ def torch_with_l2(make: Callable) -> Callable:
 
     @wraps(make)
     def oracle(l2=0.0, maximize=False, **hyper):
-        def change(optimizer, *_):
-            for group in optimizer.param_groups:
-                for p in group["params"]:
-                    p.grad = (-p.grad if maximize else p.grad) + l2 * p.detach()
-
         def optimizer(params):
             optimizer = make(**hyper)(params)
-            optimizer.register_step_pre_hook(change)
-            return optimizer
+
+            # not a step hook: torch runs it twice where a class and its parent have one
+            def step():
+                for group in optimizer.param_groups:
+                    for p in group["params"]:
+                        p.grad = (-p.grad if maximize else p.grad) + l2 * p.detach()
+                optimizer.step()
+
+            return SimpleNamespace(step=step)
 
         return optimizer
 
