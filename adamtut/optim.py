@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
+from adamtut.blocks import Noted
 from adamtut.flat import Flat, can_move
 from adamtut.kernel import Compiled, as_number
 from adamtut.rules import as_rule, check_hyper, check_range
@@ -50,7 +51,8 @@ class Optimizer(torch.optim.Optimizer):
     rule      a name of `adamtut.rules.RULES`, or a function written like a rule
     how       "loop": the rule on one tensor after the other;
               "foreach": the rule on lists of tensors, one call an operator; on a CPU
-              an elementwise rule by NumPy on blocks, small parameters joined;
+              an elementwise rule by NumPy on blocks, in one thread, small parameters
+              joined;
               "compile": one compiled kernel. Of an elementwise rule it updates all
               parameters of a group at once: the first step moves them, their gradients
               and their state into buffers, of which they are views from then on (see
@@ -515,8 +517,8 @@ def spread(rule: Callable, whole: list, lists: list) -> None:
         torch._foreach_copy_(xs, parts)
 
 
-def apply(rule, tensors, t, l2, maximize, hyper) -> None:
-    """One step of `rule`, written back into tensors = [p, g, first state, ...]."""
+def updated(rule, tensors, t, l2, maximize, hyper) -> list:
+    """What a step of `rule` makes of tensors = [p, g, first state, ...]: all but g."""
     p, g, *state = (
         seen_as(rule, x) if has_shape_of_p(rule, name) else x
         for name, x in zip(["p", "g", *rule.state], tensors, strict=True)
@@ -526,7 +528,17 @@ def apply(rule, tensors, t, l2, maximize, hyper) -> None:
     if l2 != 0:
         g = g + l2 * p
     result = rule(p, g, *state, t, **hyper)
-    result = result if rule.state else [result]
+    result = list(result) if rule.state else [result]
+    for i, new in enumerate(result):
+        others = [x for j, x in enumerate((p, *state)) if j != i]
+        if any(new is x for x in others):  # would be overwritten before it is kept
+            result[i] = -(-new)  # Inductor drops a clone of a view (torch 2.14)
+    return result
+
+
+def apply(rule, tensors, t, l2, maximize, hyper) -> None:
+    """One step of `rule`, written back into tensors = [p, g, first state, ...]."""
+    result = updated(rule, tensors, t, l2, maximize, hyper)
     for old, new in zip([tensors[0], *tensors[2:]], result, strict=True):
         new = new if rule.unit == "number" else like(new, old)
         if isinstance(old, np.ndarray):
@@ -550,20 +562,40 @@ def apply_in_blocks(rule, lists, t, l2, maximize, hyper) -> None:
     """`apply` to all, for an elementwise rule on a CPU: by NumPy, _BLOCK numbers at a
     time.
 
-    Calls cost as much as thousands of numbers, and NumPy's are short; the temporaries
-    of more numbers would not stay in the cache. So small parameters are joined, large
-    ones cut. NumPy has no good arithmetic in 16 bits: there torch takes each block.
+    Calls cost as much as thousands of numbers, and NumPy's are short; more numbers
+    would not stay in the cache. So small parameters are joined, large ones cut. NumPy
+    has no good arithmetic in 16 bits, and a rule may call what is not NumPy's: there
+    `apply` takes each block.
     """
+    given = t, l2, maximize, hyper
+    notes = {}
     for part in _parts(lists):
         whole = joined(rule, part)
         flat = [x for (x,) in whole]
-        if flat[0].element_size() > 2:
-            flat = [x.numpy() for x in flat]
+        kinds = tuple(x.dtype for x in flat)
         with np.errstate(all="ignore"):  # inf and nan are no errors in torch
-            for i in range(0, len(flat[0]), _BLOCK):
-                block = [x[i : i + _BLOCK] for x in flat]
-                apply(rule, block, t, l2, maximize, hyper)
+            if kinds not in notes:
+                notes[kinds] = _noted(rule, flat, given)
+            if min(x.element_size() for x in flat) > 2:
+                flat = [x.numpy() for x in flat]
+            if notes[kinds]:
+                notes[kinds](flat, _BLOCK)
+            else:
+                for i in range(0, len(flat[0]), _BLOCK):
+                    apply(rule, [x[i : i + _BLOCK] for x in flat], *given)
         spread(rule, whole, part)
+
+
+def _noted(rule, flat, given) -> Noted | None:
+    """A step of the rule as operations of NumPy, if it is nothing else."""
+    if min(x.element_size() for x in flat) <= 2:
+        return None
+    dtypes = [x.numpy().dtype for x in flat]
+    changed = [0, *range(2, len(flat))]
+    try:
+        return Noted(lambda *names: updated(rule, names, *given), dtypes, changed)
+    except (AttributeError, TypeError):
+        return None
 
 
 def _parts(lists: list) -> Iterator[list[list[torch.Tensor]]]:

@@ -192,6 +192,7 @@ def profile(time: np.ndarray, factors: np.ndarray) -> np.ndarray:
     """Performance profile of Dolan and More 2002.
 
     time     shape (entrants, tasks, seeds)
+
     Returns the share of (task, seed) pairs on which an entrant takes at most `factors`
     times as long as the fastest median of the task, shape (entrants, factors).
     """

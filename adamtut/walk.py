@@ -90,6 +90,7 @@ def settled(values: np.ndarray, tolerance: float) -> np.ndarray:
     """How many steps until `values` stay below `tolerance` for the rest of the walk.
 
     values  shape (steps + 1, *s), such as f of a walk; nan counts as above
+
     Returns float64 of shape s: 0 for a start below, inf where the last value is above.
     """
     above = ~(np.asarray(values) < tolerance)

@@ -1,5 +1,7 @@
 """The same lines give the same path in NumPy, loop, foreach and compile."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from replay import assert_same_path, gradients, mild_gradients, path, starts
 
 from adamtut import optim
 from adamtut.optim import HOW, Optimizer
-from adamtut.rules import RULES
+from adamtut.rules import RULES, form
 from adamtut.walk import walk
 
 LRS = (1e-3, 10.0)
@@ -195,3 +197,22 @@ def test_half_precision_loop_is_foreach(dtype):
     for rule in RULES:
         loop, foreach = (torch_path(rule, how, dtype) for how in ("loop", "foreach"))
         np.testing.assert_array_equal(loop, foreach)
+
+
+@pytest.mark.parametrize("unit", ["number", "tensor", "matrix"])
+def test_a_rule_may_keep_what_its_state_was(how, unit):
+    @partial(form.rule, unit=unit)
+    def lagged(p, g, m, m_old, p_old, t, *, lr=0.1):
+        return p - lr * (0.9 * m + g) + 0.1 * (p - p_old), 0.9 * m + g, m, p
+
+    @partial(form.rule, unit=unit)
+    def swapped(p, g, m, n, t, *, lr=0.1):
+        return p - lr * (m - 2 * n + g), n, m + g
+
+    for rule in (lagged, swapped):
+        g = np.random.default_rng(0).standard_normal((6, 12))
+        optimizer = partial(Optimizer, rule=rule, how=how)
+        ours = path(optimizer, np.zeros(12), g, shapes=((3, 4),))
+        shape = (12,) if unit == "tensor" else (3, 4)
+        points = walk(rule, g.reshape(6, *shape), np.zeros(shape))
+        assert_same_path(ours, points.reshape(7, 12), 1e-12)
