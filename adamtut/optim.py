@@ -532,7 +532,8 @@ def updated(rule, tensors, t, l2, maximize, hyper) -> list:
     for i, new in enumerate(result):
         others = [x for j, x in enumerate((p, *state)) if j != i]
         if any(new is x for x in others):  # would be overwritten before it is kept
-            result[i] = -(-new)  # Inductor drops a clone of a view (torch 2.14)
+            negative = -new  # and back: Inductor drops a clone of a view (torch 2.14)
+            result[i] = -negative
     return result
 
 
