@@ -1,8 +1,11 @@
 import pytest
 import torch
 from browser import browser, site, visit
+from kernels import fork_kernels
 
 __all__ = ["browser", "compiler", "site", "visit"]
+
+fork_kernels()  # of nbval; pytest of notebooks alone does not read this file
 
 
 @pytest.fixture(scope="session")
