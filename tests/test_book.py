@@ -36,7 +36,7 @@ pytestmark = MARKS
 
 @pytest.mark.parametrize("name", REST)
 def test_page(visit, name):
-    look_at(visit(f"{name}.html", 390))
+    look_at(visit(f"{name}.html", 390, "load"))
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -8,4 +8,4 @@ pytestmark = MARKS
 
 @pytest.mark.parametrize("name", FIRST)
 def test_page(visit, name):
-    look_at(visit(f"{name}.html", 390))
+    look_at(visit(f"{name}.html", 390, "load"))

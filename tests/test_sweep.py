@@ -283,7 +283,7 @@ def test_killed_and_resumed(tmp_path):
         from adamtut.sweep import product, sweep
         torch.set_num_threads(1)
         table = sweep(partial(nets.mlp, (64, 8, 10)), data.digits(), "adam",
-                      product(lr=np.logspace(-4, -1, 8)), steps=150, seeds=3,
+                      product(lr=np.logspace(-4, -1, 8)), steps=50, seeds=3,
                       at_once=2, folder=sys.argv[1], progress=False)
         np.save(sys.argv[2], table)
         """
@@ -312,7 +312,7 @@ def test_killed_and_resumed(tmp_path):
     assert (tmp_path / "killed" / "chunks.jsonl").read_bytes().startswith(lines)
     whole, resumed = (np.load(tmp_path / f"{name}.npy") for name in ("whole", "killed"))
     assert whole.tolist() == resumed.tolist() and len(whole) == 24
-    assert json.loads((tmp_path / "killed" / "sweep.json").read_text())["steps"] == 150
+    assert json.loads((tmp_path / "killed" / "sweep.json").read_text())["steps"] == 50
 
 
 def test_without_ray(few, monkeypatch):
