@@ -388,14 +388,13 @@ def _stacked(net: nn.Module, p: Tensor) -> dict[str, Tensor]:
     }
 
 
-def _losses(net, p, x, y, loss, dims=0) -> Tensor:
-    """The loss of each run; dims is None where x and y are the same for all."""
+def _losses(net, p, x, y, loss) -> Tensor:
+    """The loss of each run on a batch of its own."""
 
     def one(parameters, x, y):
         return loss(functional_call(net, parameters, (x,)), y)
 
-    together = vmap(one, in_dims=(0, dims, dims), randomness="different")
-    return together(_stacked(net, p), x, y)
+    return vmap(one, randomness="different")(_stacked(net, p), x, y)
 
 
 def _sampled_gradient(net, p, x, y, loss, t: int) -> Tensor:
@@ -421,15 +420,16 @@ def _targets(outputs: Tensor, y: Tensor, t: int) -> Tensor:
     return drawn if y.is_floating_point() else drawn.argmax(dim=-1)
 
 
-def _right(net, p, x, y) -> Tensor:
-    """The share of right answers of each run; nan where y are no classes."""
-    if y.is_floating_point():
-        return torch.full((len(p),), torch.nan)
+def _measured(net, p, x, y, loss) -> tuple[Tensor, Tensor]:
+    """Loss and share of right answers of each run; nan where y are no classes."""
 
     def one(parameters):
-        return (functional_call(net, parameters, (x,)).argmax(dim=-1) == y).double()
+        output = functional_call(net, parameters, (x,))
+        if y.is_floating_point():
+            return loss(output, y), output.new_full((), torch.nan)
+        return loss(output, y), (output.argmax(dim=-1) == y).double().mean()
 
-    return vmap(one)(_stacked(net, p)).flatten(1).mean(dim=1)
+    return vmap(one, randomness="different")(_stacked(net, p))
 
 
 class _Record:
@@ -473,11 +473,9 @@ class _Record:
         loss = right = 0.0
         for i in torch.arange(len(y), device=y.device).split(500):
             share = len(i) / len(y)
-            loss += (
-                share
-                * _losses(self.net, p, x[i], y[i], self.job["loss"], None).double()
-            )
-            right += share * _right(self.net, p, x[i], y[i]).to(p.device)
+            now = _measured(self.net, p, x[i], y[i], self.job["loss"])
+            loss += share * now[0].double()
+            right += share * now[1]
         return loss.cpu().numpy(), right.cpu().numpy()
 
 

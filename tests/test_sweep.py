@@ -272,6 +272,27 @@ def test_a_folder_holds_one_sweep(few, tmp_path, options, words):
     assert (tmp_path / "chunks.jsonl").read_bytes() == kept
 
 
+def test_each_evaluation_is_one_pass():
+    passes = []
+
+    class Watched(nn.Linear):
+        def forward(self, x):
+            passes.append((self.training, len(x)))
+            return super().forward(x)
+
+    def net(seed):
+        return nets.initialise(nn.Sequential(nn.Flatten(), Watched(64, 10)), seed)
+
+    some = data.digits(normalise=True)
+    some = some._replace(
+        x_train=some.x_train[:90], y_train=some.y_train[:90],
+        x_test=some.x_test[:40], y_test=some.y_test[:40],
+    )  # fmt: skip
+    options = {"steps": 2, "seeds": 3, "batch_size": 8, "progress": False}
+    sweep(net, some, "sgd", {"lr": 0.1}, **options)
+    assert passes == [(True, 8), (True, 8), (False, 90), (False, 40)]
+
+
 def test_killed_and_resumed(tmp_path):
     """kill -9 in the middle; the resumed table is that of a sweep left alone."""
     script = textwrap.dedent(
