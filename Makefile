@@ -35,9 +35,11 @@ serve: book  ## build, then serve the pages on localhost
 	@echo "http://localhost:8000 (stop with Ctrl-C)"
 	@$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory _build/html
 
-# Each of the JOBS workers gets one thread: two that use both cores fight over them.
+# Each of the JOBS workers gets one thread: two that use both cores fight over them. (Its
+# compiler, too, which else starts processes that import torch.)
 test: $(READY)  ## unit tests, and every notebook against its stored outputs
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
+	  TORCHINDUCTOR_COMPILE_THREADS=1 \
 	  $(BIN)/python -m pytest -n $(JOBS) $(TESTFLAGS)
 
 execute: $(READY)  ## run the notebooks whose code changed and store their outputs

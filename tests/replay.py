@@ -16,6 +16,7 @@ import torch
 from adamtut.optim import Optimizer
 
 jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_disable_most_optimizations", True)  # to compile takes longer
 
 RTOL = 1e-9
 # How the 42 numbers of a gradient are cut up for rules of whole tensors.
