@@ -16,6 +16,9 @@ that reads 4 and writes 3 arrays, as Adam must, and computes next to nothing.
     temporary   most memory that one step allocated, as bytes a parameter
     kernels     operators that one step ran, or kernels that it launched on a GPU
     first       seconds of the first step; with compilation, unless cached on disk
+
+Before all that, torch.compile is used once: on a new machine it tries instructions and
+compiles headers, half a minute which any function would wait for.
 """
 
 import argparse
@@ -248,6 +251,11 @@ def timed(step: Callable, device: str) -> float:
     return time.perf_counter() - start
 
 
+def first_compiled() -> None:
+    """What torch.compile does but once, on a machine and in a process."""
+    torch.compile(lambda x: x + 1)(torch.zeros(64))
+
+
 def copier(device: str) -> Callable[[], float]:
     """A function that measures bytes a second, read and written, of one large copy."""
     a = torch.ones(50_000_000, device=device)
@@ -361,6 +369,7 @@ def main() -> None:
     torch._inductor.config.cpp.enable_kernel_profile = True  # to count kernels
     device = "cuda" if torch.cuda.is_available() else "cpu"
     about = machine(device)
+    about["first torch.compile, s"] = round(timed(first_compiled, device), 1)
     print(", ".join(f"{key} {value}" for key, value in about.items()))
     if device == "cpu":
         print("Not measured on a GPU: there is none here.")

@@ -81,9 +81,10 @@ SCROLL = """async () => {
   scrollTo(0, 0);
 }"""
 
-# Formulas and code as empty boxes of the same size: axe leaves them out, but would walk
-# through each of their letters, which takes most of its time. Of what a generated page
-# has hundreds of the same kind of, the first: rows of the ledger, entries of the API.
+# What axe need not see, for it takes most of the time. Formulas and code as empty boxes
+# of the same size: axe leaves them out, but would walk through each of their letters.
+# Of what a generated page has hundreds of the same kind of, the first: rows of the
+# ledger, entries of the API.
 HOLLOW = """() => {
   document.querySelectorAll('.katex, .highlight pre').forEach(x => {
     const box = document.createElement('span'), css = box.style;
@@ -94,6 +95,23 @@ HOLLOW = """() => {
   });
   for (const [kind, most] of [['article tr', 200], ['article dl.py', 60]])
     [...document.querySelectorAll(kind)].slice(most).forEach(x => x.remove());
+}"""
+
+# For contrast, five elements of a kind are enough: of the same tag and class, in the
+# same place, with the same colours and letters.
+THIN = """() => {
+  const ground = x => {
+    const colour = x ? getComputedStyle(x).backgroundColor : '';
+    return colour === 'rgba(0, 0, 0, 0)' ? ground(x.parentElement) : colour;
+  };
+  const seen = {}, name = x => `${x.tagName}.${x.className}`;
+  const again = new Set([...document.querySelectorAll('article *')].filter(x => {
+    const css = getComputedStyle(x), kind = [name(x), name(x.parentElement), ground(x),
+      css.color, css.opacity, css.fontSize, css.fontWeight].join();
+    return (seen[kind] = (seen[kind] ?? 0) + 1) > 5;
+  }));
+  const whole = x => again.has(x) && [...x.children].every(whole);
+  [...again].filter(whole).forEach(x => x.remove());
 }"""
 
 
@@ -138,21 +156,29 @@ def browser():
 
 
 class Visit:
-    """A page that was opened, and what it asked of whom."""
+    """A page that was opened in a tab, and what it asked of whom."""
 
-    def __init__(self, browser, site, name, width, until="networkidle"):
+    def __init__(self, tab, site, name, until="networkidle"):
         self.elsewhere, self.failed, self.errors = [], [], []
         self.bytes = 0
-        self.site = site
-        context = browser.new_context(viewport={"width": width, "height": 900})
-        self.page = context.new_page()
-        self.page.on("request", self._request)
-        self.page.on("response", self._response)
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("console", self._console)
-        self.page.goto(f"{site}/{name}", wait_until=until)
-        if self.page.query_selector(".math"):
-            self.page.wait_for_selector("html[data-formulas=drawn]")
+        self.page, self.site = tab, site
+        self._listeners = {
+            "request": self._request,
+            "response": self._response,
+            "pageerror": lambda error: self.errors.append(str(error)),
+            "console": self._console,
+        }
+        for event, listener in self._listeners.items():
+            tab.on(event, listener)
+        tab.goto(f"{site}/{name}", wait_until=until)
+        if tab.query_selector(".math"):
+            tab.wait_for_selector("html[data-formulas=drawn]")
+
+    def leave(self):
+        """Let another page be opened in the same tab, as if it were new."""
+        for event, listener in self._listeners.items():
+            self.page.remove_listener(event, listener)
+        self.page.evaluate("() => { localStorage.clear(); sessionStorage.clear(); }")
 
     def _request(self, request):
         if not request.url.startswith((f"{self.site}/", "data:", "blob:")):
@@ -168,33 +194,47 @@ class Visit:
         if message.type == "error":
             self.errors.append(message.text)
 
-    def close(self):
-        self.page.context.close()
+
+@pytest.fixture
+def new_tab(browser):
+    """Open a tab of this width, which shares nothing with others."""
+    opened = []
+
+    def new(width):
+        context = browser.new_context(viewport={"width": width, "height": 900})
+        opened.append(context)
+        return context.new_page()
+
+    yield new
+    for context in opened:
+        context.close()
 
 
 @pytest.fixture
-def visit(browser, site):
-    """Open a page by name and width, until the network is idle or just "load"."""
-    opened = []
-
-    def open_page(name, width=1300, until="networkidle"):
-        opened.append(Visit(browser, site, name, width, until))
-        return opened[-1]
-
-    yield open_page
-    for page in opened:
-        page.close()
+def visit(new_tab, site):
+    """Open a page by name and width."""
+    return lambda name, width=1300: Visit(new_tab(width), site, name)
 
 
-def axe(page, rules=None, code=False):
+@pytest.fixture(scope="module")
+def one_tab(browser):
+    """For pages one after the other: a new tab takes longer than the page in it."""
+    context = browser.new_context()
+    yield context.new_page()
+    context.close()
+
+
+def axe(page, rules=None, but=(), code=False):
     """What axe-core calls serious or critical: rule, and the first places.
 
     rules   some of its rules; None for all
+    but     rules that are left out of all
     code    with the colours of code, which are the same on every page. Formulas have
             the colour of the text around them; looking at each of their letters would
             take most of the time
     """
     options = {"resultTypes": ["violations"], "preload": False}
+    options["rules"] = {rule: {"enabled": False} for rule in but}
     if rules:
         options["runOnly"] = rules
     skipped = [[".katex"]] if code else [[".katex"], [".highlight pre"]]
@@ -215,39 +255,39 @@ def choose(page, theme):
     )
 
 
-def look_at(seen):
+def look_at(tab, site, name):
     """What holds for every page: on a phone in the dark, on a desk in the light."""
-    page = seen.page
-    name = page.url.split(f"{seen.site}/")[1].removesuffix(".html")
-    page.evaluate(SCROLL)  # as far as its end: figures load when they come near
-    page.wait_for_load_state("networkidle")  # what comes later is looked at in the end
+    tab.set_viewport_size({"width": 390, "height": 900})
+    seen = Visit(tab, site, f"{name}.html", "load")
+    tab.evaluate(SCROLL)  # as far as its end: figures load when they come near
+    tab.wait_for_load_state("networkidle")  # what comes later is looked at in the end
     assert seen.elsewhere == [], "the page asks for files of other machines"
     assert seen.failed == []
     assert seen.errors == []
     assert seen.bytes <= HEAVIEST
-    assert page.evaluate(WITHOUT_ALT) == []
-    assert page.evaluate(BROKEN_IMAGES) == []
-    assert page.evaluate(OPEN_SOLUTIONS) == 0
-    text = page.evaluate(TEXT)
+    assert tab.evaluate(WITHOUT_ALT) == []
+    assert tab.evaluate(BROKEN_IMAGES) == []
+    assert tab.evaluate(OPEN_SOLUTIONS) == 0
+    text = tab.evaluate(TEXT)
     for raw in ("$", r"\(", r"\[", r"\begin", "{cite}", "{ref}", ":::", "```"):
         assert raw not in text, f"{raw!r} was not rendered"
-    assert page.evaluate(BAD_FORMULAS) == 0
+    assert tab.evaluate(BAD_FORMULAS) == 0
     if name.startswith("chapters/") and name not in WITHOUT_FORMULAS:
-        assert page.evaluate(FORMULAS) > 0
-    # rules other than that of contrast see the same elements at each width
-    for width, theme, rules in (
-        (390, "dark", ["color-contrast"]),
-        (1300, "light", None),
-    ):
-        if page.viewport_size["width"] != width:
-            page.set_viewport_size({"width": width, "height": 900})
-            page.wait_for_timeout(400)  # after 300 the theme looks what scrolls now
-        choose(page, theme)
+        assert tab.evaluate(FORMULAS) > 0
+    for width, theme in ((390, "dark"), (1300, "light")):
+        if tab.viewport_size["width"] != width:
+            tab.set_viewport_size({"width": width, "height": 900})
+            tab.wait_for_timeout(400)  # after 300 the theme looks what scrolls now
+        choose(tab, theme)
         where = f"at {width} pixels in the {theme} theme"
-        assert page.evaluate(OVERFLOW) <= 0, f"the page scrolls sideways {where}"
-        assert page.evaluate(VISIBLE_SEARCHES) == 1 or name == "search", where
-        assert page.evaluate(WIDE_FIGURES) == [], where
-        page.evaluate(HOLLOW)
-        faults = axe(page, rules)
-        assert faults == [], f"{faults} {where}"
+        assert tab.evaluate(OVERFLOW) <= 0, f"the page scrolls sideways {where}"
+        assert tab.evaluate(VISIBLE_SEARCHES) == 1 or name == "search", where
+        assert tab.evaluate(WIDE_FIGURES) == [], where
+    tab.evaluate(HOLLOW)
+    assert axe(tab, but=["color-contrast"]) == []
+    tab.evaluate(THIN)
+    for theme in ("light", "dark"):
+        choose(tab, theme)
+        assert axe(tab, ["color-contrast"]) == [], theme
     assert seen.elsewhere == seen.failed == seen.errors == []
+    seen.leave()

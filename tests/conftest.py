@@ -1,9 +1,9 @@
 import pytest
 import torch
-from browser import browser, site, visit
+from browser import browser, new_tab, one_tab, site, visit
 from kernels import fork_kernels
 
-__all__ = ["browser", "compiler", "site", "visit"]
+__all__ = ["browser", "compiler", "new_tab", "one_tab", "site", "visit"]
 
 fork_kernels()  # of nbval; pytest of notebooks alone does not read this file
 

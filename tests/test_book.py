@@ -18,6 +18,7 @@ from browser import (
     REST,
     SCROLL,
     TEXT,
+    THIN,
     VISIBLE_SEARCHES,
     WIDE_FIGURES,
     WITHOUT_ALT,
@@ -35,13 +36,14 @@ pytestmark = MARKS
 
 
 @pytest.mark.parametrize("name", REST)
-def test_page(visit, name):
-    look_at(visit(f"{name}.html", 390, "load"))
+def test_page(one_tab, site, name):
+    look_at(one_tab, site, name)
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_code_has_contrast(visit, theme):
-    page = visit("chapters/notation.html").page
+@pytest.mark.parametrize("width", [390, 1300])
+def test_code_and_everything_else_has_contrast(visit, width, theme):
+    page = visit("chapters/notation.html", width).page
     choose(page, theme)
     assert axe(page, ["color-contrast"], code=True) == []
 
@@ -170,9 +172,9 @@ def test_footer_says_version_and_how_to_cite(visit):
     assert f"Version {cff['version']}" in footer and cff["title"] in footer
 
 
-def test_book_opened_as_files(browser):
+def test_book_opened_as_files(new_tab):
     """Formulas, figures, navigation and search; results come without excerpts."""
-    page = browser.new_context().new_page()
+    page = new_tab(1300)
     asked, errors = [], []
     page.on("request", lambda request: asked.append(request.url))
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -189,7 +191,6 @@ def test_book_opened_as_files(browser):
     assert "without excerpts" in page.inner_text(".as-file")
     assert all(url.startswith(("file:", "data:", "blob:")) for url in asked)
     assert [error for error in errors if "fetch" not in error.lower()] == []
-    page.context.close()
 
 
 @pytest.mark.parametrize("name", [x for x in CHAPTERS if x.startswith("chapters/")])
@@ -204,19 +205,14 @@ def test_chapter_offers_colab_and_download(site, name):
 
 
 @pytest.fixture
-def blank(browser, site):
+def blank(new_tab, site):
     """A function that opens a page of this HTML, as if it were in the book."""
-    (HTML / "wrong.html").unlink(missing_ok=True)
-    opened = []
 
     def open_html(body):
         (HTML / "wrong.html").write_text(f"<article>{body}</article>")
-        opened.append(Visit(browser, site, "wrong.html", 390))
-        return opened[-1]
+        return Visit(new_tab(390), site, "wrong.html")
 
     yield open_html
-    for page in opened:
-        page.close()
     (HTML / "wrong.html").unlink(missing_ok=True)
 
 
@@ -245,6 +241,34 @@ def test_other_faults_are_seen(blank):
     assert page.evaluate(OPEN_SOLUTIONS) == 1
     assert len(page.evaluate(WIDE_FIGURES)) == 1
     assert any(fault.startswith("image-alt") for fault in axe(page))
+
+
+def test_one_pale_word_among_many_is_seen(blank):
+    words = (
+        '<div style="background: %s"><p>Words <i style="color: %s">here</i>.</p></div>'
+    )
+    fine = [words % ("white", "black")] * 50
+    for pale in (words % ("white", "#ccc"), words % ("#222", "black")):
+        page = blank("".join([*fine, pale])).page
+        page.evaluate(THIN)
+        assert page.locator("p").count() == 6 and page.locator("i").count() == 6
+        assert any("i" in fault for fault in axe(page, ["color-contrast"]))
+    page = blank("".join(fine)).page
+    assert axe(page, ["color-contrast"]) == []
+
+
+def test_a_page_in_a_used_tab_is_as_in_a_new_one(one_tab, site):
+    first = Visit(one_tab, site, "chapters/adam.html")
+    one_tab.evaluate("() => localStorage.setItem('theme', 'dark')")
+    first.leave()
+    with pytest.raises(AssertionError):
+        look_at(one_tab, site, "no/such/page")
+    again = Visit(one_tab, site, "chapters/adam.html")
+    assert first.failed == again.failed == []
+    # files of every page, which are in the cache by now, are counted, too: the page and
+    # its first figures (others come when they are near) are less than this
+    assert first.bytes > 500_000 and again.bytes > 500_000
+    assert one_tab.evaluate("() => localStorage.getItem('theme')") != "dark"
 
 
 def test_a_link_to_nowhere_is_seen(tmp_path):

@@ -13,7 +13,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from tools import colab, tidy
 
 CHAPTERS = [path.stem for path in colab.chapters()]
-FAST = ["adam", "playground"]  # run whole; `python -m tools.colab --check` runs all
+FAST = ["notation", "playground"]  # run whole; `python -m tools.colab --check` runs all
 # what Colab has, and what a copy installs where it is missing
 PACKAGES = {"IPython", "matplotlib", "numpy", "sklearn", "torch", "torchvision", "tqdm"}
 OPTIONAL = {"ray", "triton"}  # a cell does without it, and says so

@@ -6,6 +6,7 @@ import sys
 import time
 
 import kernels
+import nbval.kernel
 import pytest
 from jupyter_client.manager import KernelManager
 from jupyter_client.provisioning import local_provisioner
@@ -109,3 +110,24 @@ def test_a_dead_fork_is_noticed(kernel, number):
     while manager.is_alive() and time.monotonic() < end:
         time.sleep(0.05)
     assert not manager.is_alive()
+
+
+def test_a_kernel_that_died_is_started_once_more(monkeypatch):
+    tried = []
+
+    def dies(*arguments, deaths):
+        tried.append(arguments)
+        if len(tried) <= deaths:
+            raise RuntimeError("Kernel died before replying to kernel_info")
+        return "kernel"
+
+    monkeypatch.setattr(kernels, "start_once", dies)
+    assert kernels.start("name", deaths=1) == "kernel"
+    assert tried == [("name",), ("name",)]
+    tried.clear()
+    with pytest.raises(RuntimeError):
+        kernels.start("name", deaths=2)
+
+
+def test_nbval_starts_kernels_here():
+    assert nbval.kernel.start_new_kernel is kernels.start

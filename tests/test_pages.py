@@ -7,5 +7,5 @@ pytestmark = MARKS
 
 
 @pytest.mark.parametrize("name", FIRST)
-def test_page(visit, name):
-    look_at(visit(f"{name}.html", 390, "load"))
+def test_page(one_tab, site, name):
+    look_at(one_tab, site, name)
