@@ -18,6 +18,8 @@ class Compiled:
     them alone is computed once.
     """
 
+    kernels = 0  # compiled in this process
+
     def __init__(self, function: types.FunctionType):
         code = function.__code__.replace()
         own = types.FunctionType(code, function.__globals__, function.__name__)
@@ -60,6 +62,7 @@ class Compiled:
 
     def _backend(self, graph: fx.GraphModule, inputs: list) -> Callable:
         run = _numbers_first(graph, inputs)
+        Compiled.kernels += 1  # not before: what is traced is sometimes traced again
 
         def noted(*given):
             result = run(*given)
@@ -100,13 +103,29 @@ def _numbers_first(graph: fx.GraphModule, inputs: list) -> Callable:
     examples = [
         node.meta["example_value"] for node in kernel.graph.find_nodes(op="placeholder")
     ]
-    replaced = {"submod_1": compile_fx(kernel, examples)}
+    replaced = {"submod_1": compile_fx(kernel, examples, config_patches=_options())}
     if hasattr(parts, "submod_0"):
         replaced["submod_0"] = parts.submod_0.forward
     for name, function in replaced.items():
         delattr(parts, name)  # a module, whose call takes longer than a number's line
         setattr(parts, name, function)
     return parts.forward
+
+
+def _options() -> dict[str, bool]:
+    """Of Inductor, for a first step within seconds on a machine that never compiled."""
+    from torch._inductor import config
+
+    options = {}
+    if config.cpp.vec_isa_ok is None:
+        # Each set of vector instructions would be tried on torch's headers. A compiler
+        # of those knows AVX-512 anyway, and what is newer is tried all the same.
+        options["cpp.vec_isa_ok"] = True
+    if Compiled.kernels == 0:
+        # To compile the headers in advance takes as long as four kernels: most
+        # processes train one network, which needs one.
+        options["cpp_cache_precompile_headers"] = False
+    return options
 
 
 def _multiply(graph: fx.Graph, numbers: set[fx.Node]) -> None:

@@ -14,8 +14,9 @@ def compiler():
 
     On a CPU it needs a C++ compiler and Python's headers, which a new machine may lack.
     """
+    known = {"cpp.vec_isa_ok": True}  # or each set of instructions is tried (6 s)
     try:
-        torch.compile(lambda x: x + 1, fullgraph=True)(torch.zeros(2))
+        torch.compile(lambda x: x + 1, fullgraph=True, options=known)(torch.zeros(2))
     except Exception as error:
         pytest.skip(
             f"torch.compile does not work here: {type(error).__name__}: {error}"
