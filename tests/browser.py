@@ -61,6 +61,8 @@ VISIBLE_SEARCHES = """() => [...document.querySelectorAll(
   )].filter(x => x.checkVisibility({visibilityProperty: true}) &&
                  x.getBoundingClientRect().width > 0).length"""
 OVERFLOW = "() => document.documentElement.scrollWidth - window.innerWidth"
+BYTES = """() => performance.getEntries()
+  .reduce((sum, x) => sum + (x.encodedBodySize ?? 0), 0)"""
 WITHOUT_ALT = """() => [...document.querySelectorAll('article img')]
   .filter(x => !x.alt.trim() || x.alt.startsWith('../_images')).map(x => x.src)"""
 BROKEN_IMAGES = """() => [...document.querySelectorAll('article img')]
@@ -161,7 +163,6 @@ class Visit:
 
     def __init__(self, tab, site, name, until="networkidle"):
         self.elsewhere, self.failed, self.errors = [], [], []
-        self.bytes = 0
         self.page, self.site = tab, site
         self._listeners = {
             "request": self._request,
@@ -174,6 +175,11 @@ class Visit:
         tab.goto(f"{site}/{name}", wait_until=until)
         if tab.query_selector(".math"):
             tab.wait_for_selector("html[data-formulas=drawn]")
+
+    @property
+    def bytes(self):
+        """Of all its files as they were sent, those from the cache, too."""
+        return self.page.evaluate(BYTES)
 
     def leave(self):
         """Let another page be opened in the same tab, as if it were new."""
@@ -188,8 +194,6 @@ class Visit:
     def _response(self, response):
         if response.status >= 400:
             self.failed.append(f"{response.status} {response.url}")
-        elif response.url.startswith("http"):
-            self.bytes += int(response.headers.get("content-length", 0))
 
     def _console(self, message):
         if message.type == "error":
