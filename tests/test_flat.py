@@ -370,8 +370,29 @@ def test_buffers_go_with_the_model(make):
 # The kernel
 
 
+@pytest.mark.parametrize("others", [0, 1])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_a_parameter_of_one_number_is_no_number_of_the_rule(compiler, dtype, others):
+    """It cannot be moved, for it shares its memory; numbers are on the CPU, too."""
+    ends = []
+    for how in ("loop", "compile"):
+        params = [torch.ones(2, dtype=dtype)[0].detach().requires_grad_()]
+        params += [torch.ones(3, dtype=dtype, requires_grad=True)] * others
+        held = [p.detach() for p in params]
+        optimizer = Optimizer(params, "adam", how, lr=0.1)
+        for scale in (1e-6, 0.3, 10.0, -2.0):
+            for p in params:
+                p.grad = torch.full_like(p, scale)
+            optimizer.step()
+        states = [optimizer.state[p][name] for p in params for name in "mv"]
+        ends.append([x.double() for x in [*held, *states]])
+    exact = 1e-12 if dtype == torch.float64 else 1e-6
+    torch.testing.assert_close(*ends, rtol=exact, atol=0)
+    assert all((x != 1).all() for x in ends[0])
+
+
 def test_numbers_are_computed_before_the_kernel(compiler, monkeypatch):
-    """Powers of t are not in what Inductor is given."""
+    """Powers of t are not in what Inductor is given: four vectors, one of numbers."""
     from torch._inductor import compile_fx
 
     given = []
@@ -385,6 +406,7 @@ def test_numbers_are_computed_before_the_kernel(compiler, monkeypatch):
     optimizer = Optimizer(params, "adam", "compile")
     run(optimizer, params, zeroed, 2)
     assert len(set(map(id, given))) == 1  # it calls itself with other options
+    assert len(given[0].graph.find_nodes(op="placeholder")) == 5
     operations = [node.target for node in given[0].graph.nodes]
     squares = [n for n in given[0].graph.nodes if "pow" in str(n.target)]
     assert len(squares) == 1 and squares[0].args[1] == 2  # g**2
