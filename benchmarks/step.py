@@ -255,7 +255,8 @@ def timed(step: Callable, device: str) -> float:
 
 
 def first_step(shapes: list[tuple], device: str) -> float:
-    """Seconds of the first compiled step; torch is imported, its compiler is not."""
+    """Seconds of the first compiled step; torch and Dynamo are imported, Inductor is
+    not."""
     return timed(Optimizer(model(shapes, device), "adam", "compile").step, device)
 
 
