@@ -12,6 +12,7 @@ import sys
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -61,8 +62,6 @@ VISIBLE_SEARCHES = """() => [...document.querySelectorAll(
   )].filter(x => x.checkVisibility({visibilityProperty: true}) &&
                  x.getBoundingClientRect().width > 0).length"""
 OVERFLOW = "() => document.documentElement.scrollWidth - window.innerWidth"
-BYTES = """() => performance.getEntries()
-  .reduce((sum, x) => sum + (x.encodedBodySize ?? 0), 0)"""
 WITHOUT_ALT = """() => [...document.querySelectorAll('article img')]
   .filter(x => !x.alt.trim() || x.alt.startsWith('../_images')).map(x => x.src)"""
 BROKEN_IMAGES = """() => [...document.querySelectorAll('article img')]
@@ -163,7 +162,7 @@ class Visit:
 
     def __init__(self, tab, site, name, until="networkidle"):
         self.elsewhere, self.failed, self.errors = [], [], []
-        self.page, self.site = tab, site
+        self.page, self.site, self.files = tab, site, set()
         self._listeners = {
             "request": self._request,
             "response": self._response,
@@ -178,8 +177,8 @@ class Visit:
 
     @property
     def bytes(self):
-        """Of all its files as they were sent, those from the cache, too."""
-        return self.page.evaluate(BYTES)
+        """Of all its files, those from the cache, too."""
+        return sum((HTML / path).stat().st_size for path in self.files)
 
     def leave(self):
         """Let another page be opened in the same tab, as if it were new."""
@@ -188,7 +187,10 @@ class Visit:
         self.page.evaluate("() => { localStorage.clear(); sessionStorage.clear(); }")
 
     def _request(self, request):
-        if not request.url.startswith((f"{self.site}/", "data:", "blob:")):
+        if request.url.startswith(f"{self.site}/"):
+            path = urlsplit(request.url.removeprefix(f"{self.site}/")).path
+            self.files.add(path or "index.html")
+        elif not request.url.startswith(("data:", "blob:")):
             self.elsewhere.append(request.url)
 
     def _response(self, response):
