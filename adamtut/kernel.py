@@ -2,11 +2,14 @@
 
 import operator
 import types
+from array import array
 from collections.abc import Callable
 from functools import lru_cache
 
 import torch
 from torch import Tensor, fx
+
+_CODES = {torch.float32: "f", torch.float64: "d"}
 
 
 class Compiled:
@@ -32,6 +35,7 @@ class Compiled:
     def direct(self, tensors: list[Tensor], *arguments) -> Callable | None:
         """Call it, and return what does the same with other tensors of the same shapes,
         strides and dtypes in place of `tensors`, which are all that `arguments` hold.
+        In place of a number may stand a float, of which no tensor needs to be made.
 
         torch.compile looks at every argument before each call (0.2 ms, a small model's
         step); who knows that nothing else has changed can leave that out. None where
@@ -44,7 +48,7 @@ class Compiled:
             calls, self._noted = self._noted, None
         if len(calls) != 1:
             return None
-        graph, given, result = calls[0]
+        graph, on_floats, given, result = calls[0]
         if result:  # a part of the function only: the rest changes the tensors
             return None
         # what is no tensor is a length, of which torch.compile made a variable
@@ -54,20 +58,25 @@ class Compiled:
             return None
         places = [place[id(x)] for x in given]
 
-        def call(tensors: list[Tensor]) -> None:
+        def call(tensors: list[Tensor | float]) -> None:
+            if not on_floats:
+                tensors = [
+                    torch.tensor(x, dtype=torch.float64) if isinstance(x, float) else x
+                    for x in tensors
+                ]
             known = [*tensors, *lengths]
             graph(*[known[i] for i in places])
 
         return call
 
     def _backend(self, graph: fx.GraphModule, inputs: list) -> Callable:
-        run = _numbers_first(graph, inputs)
+        run, on_floats = _numbers_first(graph, inputs)
         Compiled.kernels += 1  # not before: what is traced is sometimes traced again
 
         def noted(*given):
             result = run(*given)
             if self._noted is not None:
-                self._noted.append((run, given, result))
+                self._noted.append((run, on_floats, given, result))
             return result
 
         return noted
@@ -86,38 +95,50 @@ def _kept(name: str, value: float) -> Tensor:
     return torch.tensor(value, dtype=torch.float64)
 
 
-def _numbers_first(graph: fx.GraphModule, inputs: list) -> Callable:
+def _numbers_first(graph: fx.GraphModule, inputs: list) -> tuple[Callable, bool]:
     """Inductor, but for the lines on numbers such as 1 - beta1**t: they run before it.
 
     Inside of a kernel they would be computed again for every few numbers of a
     parameter, and two powers take several times as long as the rest of Adam's step.
+    Also whether those lines run on floats as well as on tensors.
     """
     from torch._inductor.compile_fx import compile_fx  # seconds, where it is used
     from torch.fx.passes.split_module import split_module
 
     numbers = _numbers(graph.graph)
     _multiply(graph.graph, numbers)
-    _narrow(graph.graph, numbers)
-    _pack(graph.graph, numbers)
+    tensors = [x for x in _values(graph.graph).values() if isinstance(x, Tensor)]
+    if all(x.device.type == "cpu" for x in tensors):
+        _pack(graph.graph, numbers)
+    else:
+        _narrow(graph.graph, numbers)  # a GPU is given a number as such
+    on_floats = _run_on_floats(graph.graph, numbers)
     parts = split_module(graph, None, lambda node: int(node not in numbers))
     kernel = parts.submod_1
     examples = [
         node.meta["example_value"] for node in kernel.graph.find_nodes(op="placeholder")
     ]
+    whole = fx.GraphModule(parts, parts.graph)  # not made lazily: that takes longer
     replaced = {"submod_1": compile_fx(kernel, examples, config_patches=_options())}
     if hasattr(parts, "submod_0"):
-        replaced["submod_0"] = parts.submod_0.forward
+        replaced["submod_0"] = fx.GraphModule({}, parts.submod_0.graph).forward
     for name, function in replaced.items():
-        delattr(parts, name)  # a module, whose call takes longer than a number's line
-        setattr(parts, name, function)
-    return parts.forward
+        delattr(whole, name)  # a module, whose call takes longer than a number's line
+        setattr(whole, name, function)
+    return whole.forward, on_floats
 
 
-def _options() -> dict[str, bool]:
-    """Of Inductor, for a first step within seconds on a machine that never compiled."""
+def _options() -> dict[str, bool | int]:
+    """Of Inductor: for a first step within seconds on a machine that never compiled,
+    and for long vectors."""
     from torch._inductor import config
 
     options = {}
+    cpu = torch.backends.cpu.get_cpu_capability()
+    if config.cpp.simdlen is None and cpu in ("AVX2", "AVX512"):
+        # Sixteen numbers at a time are no faster where memory is the limit, and 2 % of
+        # Adam's step slower on an AMD EPYC.
+        options["cpp.simdlen"] = 256
     if config.cpp.vec_isa_ok is None:
         # Each set of vector instructions would be tried on torch's headers. A compiler
         # of those knows AVX-512 anyway, and what is newer is tried all the same.
@@ -138,33 +159,10 @@ def _multiply(graph: fx.Graph, numbers: set[fx.Node]) -> None:
         x, number = node.args
         if number in numbers and x not in numbers and node not in numbers:
             with graph.inserting_before(node):
-                reciprocal = graph.call_function(torch.reciprocal, (number,))
+                reciprocal = graph.call_function(operator.truediv, (1.0, number))
             reciprocal.meta = dict(number.meta)
             numbers.add(reciprocal)
             node.target, node.args = operator.mul, (x, reciprocal)
-
-
-def _narrow(graph: fx.Graph, numbers: set[fx.Node]) -> None:
-    """Round numbers to float32 once, where no tensor is wider: a kernel would do it
-    again for every few numbers of a parameter."""
-    nodes = [node for node in graph.nodes if "example_value" in node.meta]
-    values = {node: node.meta["example_value"] for node in nodes}
-    tensors = {node: x for node, x in values.items() if isinstance(x, Tensor)}
-    changed = _changed(graph)
-    wide = [x for node, x in tensors.items() if x.ndim or node in changed]
-    if any(x.dtype == torch.float64 for x in wide):
-        return
-    for node, x in values.items():
-        given = node.op == "placeholder" and isinstance(x, Tensor) and not x.ndim
-        users = [user for user in node.users if user not in numbers]
-        if users and (given or node in numbers) and x.dtype == torch.float64:
-            after = node.next if not given else _first_operation(graph)
-            with graph.inserting_before(after):
-                narrow = graph.call_method("float", (node,))
-            narrow.meta["example_value"] = x.float()
-            numbers.add(narrow)
-            for user in users:
-                user.replace_input_with(node, narrow)
 
 
 def _pack(graph: fx.Graph, numbers: set[fx.Node]) -> None:
@@ -174,31 +172,94 @@ def _pack(graph: fx.Graph, numbers: set[fx.Node]) -> None:
     place of another page of memory (4,096 bytes). Stores come to each place in turn, so
     numbers in eight places wait eight times as often: 4 % of a long step of Adam.
     """
-    values = {node: node.meta.get("example_value") for node in graph.nodes}
-    tensors = {node: x for node, x in values.items() if isinstance(x, Tensor)}
-    if any(x.device.type != "cpu" for x in tensors.values()):
-        return  # a GPU is given a number as such
-    changed = _changed(graph)
     first = next(x for x in graph.nodes if x.op != "placeholder" and x not in numbers)
     for node in [node for node in graph.nodes if node in numbers]:
         first.prepend(node)  # they need nothing else
+    values = _values(graph)
     read: dict[torch.dtype, list[fx.Node]] = {}
-    for node, x in tensors.items():
-        given = node.op == "placeholder" and not x.ndim and node not in changed
-        if (given or node in numbers) and not numbers.issuperset(node.users):
-            read.setdefault(x.dtype, []).append(node)
-    for nodes in read.values():
+    for node in _read(graph, numbers):
+        read.setdefault(_dtype(graph, values[node]), []).append(node)
+    for dtype, nodes in read.items():
         with graph.inserting_before(first):
-            vector = graph.call_function(torch.stack, (nodes,))
-            vector.meta["example_value"] = torch.stack([values[node] for node in nodes])
+            vector = graph.call_function(_vector, (dtype, *nodes))
+            vector.meta["example_value"] = _vector(dtype, *[values[x] for x in nodes])
             numbers.add(vector)
             for i, node in enumerate(nodes):
                 place = graph.call_method("select", (vector, 0, i))
                 one = graph.call_method("clone", (place,))  # a branch wants no views
                 for x in (place, one):
-                    x.meta["example_value"] = values[node]
+                    x.meta["example_value"] = values[node].to(dtype)
                 for user in [x for x in node.users if x not in numbers]:
                     user.replace_input_with(node, one)
+
+
+def _vector(dtype: torch.dtype, *numbers: Tensor | float) -> Tensor:
+    if isinstance(numbers[0], Tensor):
+        return torch.stack(numbers).to(dtype)
+    # an array: torch.tensor would take three times as long
+    return torch.frombuffer(array(_CODES[dtype], numbers), dtype=dtype)
+
+
+def _narrow(graph: fx.Graph, numbers: set[fx.Node]) -> None:
+    """Round numbers to what a kernel wants once: it would do it again for every few
+    numbers of a parameter."""
+    values = _values(graph)
+    for node in _read(graph, numbers):
+        dtype = _dtype(graph, values[node])
+        if dtype != values[node].dtype:
+            after = node.next if node.op != "placeholder" else _first_operation(graph)
+            with graph.inserting_before(after):
+                narrow = graph.call_method("to", (node, dtype))
+            narrow.meta["example_value"] = values[node].to(dtype)
+            numbers.add(narrow)
+            for user in [x for x in node.users if x not in numbers]:
+                user.replace_input_with(node, narrow)
+
+
+def _read(graph: fx.Graph, numbers: set[fx.Node]) -> list[fx.Node]:
+    """Numbers, given or computed, that the kernel reads."""
+    changed, found = _changed(graph), []
+    for node, x in _values(graph).items():
+        given = node.op == "placeholder" and isinstance(x, Tensor) and not x.ndim
+        if (given and node not in changed) or node in numbers:
+            if not numbers.issuperset(node.users):
+                found.append(node)
+    return found
+
+
+def _dtype(graph: fx.Graph, number: Tensor) -> torch.dtype:
+    """That in which the kernel reads it: float32, where no tensor is wider."""
+    changed = _changed(graph)
+    wide = any(
+        x.dtype == torch.float64
+        for node, x in _values(graph).items()
+        if isinstance(x, Tensor) and (x.ndim or node in changed)
+    )
+    if number.dtype == torch.float64 and not wide:
+        return torch.float32
+    return number.dtype
+
+
+def _run_on_floats(graph: fx.Graph, numbers: set[fx.Node]) -> bool:
+    known = (operator.add, operator.sub, operator.mul, operator.truediv, operator.pow)
+    known += (operator.neg, _vector)
+    if any(node.target not in known for node in numbers):
+        return False
+    given = {
+        node
+        for node, x in _values(graph).items()
+        if node.op == "placeholder" and isinstance(x, Tensor) and not x.ndim
+    }
+    # the kernel is given vectors of them
+    return all(
+        node.target is _vector or numbers.issuperset(node.users)
+        for node in numbers | given
+    )
+
+
+def _values(graph: fx.Graph) -> dict[fx.Node, object]:
+    """What each node is like: a tensor, in most cases."""
+    return {node: node.meta.get("example_value") for node in graph.nodes}
 
 
 def _first_operation(graph: fx.Graph) -> fx.Node:

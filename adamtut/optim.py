@@ -6,6 +6,7 @@ from operator import is_
 import numpy as np
 import torch
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
+from torch.autograd.graph import increment_version
 
 from adamtut.blocks import Noted
 from adamtut.flat import Flat, can_move
@@ -290,16 +291,20 @@ class Optimizer(torch.optim.Optimizer):
             self._update(group, [p for p in params if id(p) not in key])
 
     def _update_flat(self, group: dict, flat: Flat) -> None:
-        kernel, numbers, arguments = self._compiled_of(
-            apply, group, flat.buffers, flat.states[0]["t"]
-        )
-        tensors = [*flat.buffers, *numbers]
+        t = flat.states[0]["t"]
         # what the kernel was made for, besides the buffers
         kind = (group["rule"], group["l2"], group["maximize"], torch.get_num_threads())
         if direct := flat.direct.get(kind):
-            direct(tensors)
+            defaults = self._rules[group["rule"]].defaults
+            numbers = [float(group[name]) for name in defaults]
+            direct([*flat.buffers, float(t), *numbers])
         else:
-            flat.direct[kind] = kernel.direct(tensors, *arguments)
+            kernel, numbers, arguments = self._compiled_of(
+                apply, group, flat.buffers, t
+            )
+            flat.direct[kind] = kernel.direct([*flat.buffers, *numbers], *arguments)
+        # a backward pass that wants the old parameters shall fail, as after any step
+        increment_version(flat.params)
 
     def _compiled_of(
         self, function: Callable, group: dict, tensors: list, t: int

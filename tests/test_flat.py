@@ -391,7 +391,8 @@ def test_a_parameter_of_one_number_is_no_number_of_the_rule(compiler, dtype, oth
     assert all((x != 1).all() for x in ends[0])
 
 
-def test_numbers_are_computed_before_the_kernel(compiler, monkeypatch):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_numbers_are_computed_before_the_kernel(compiler, monkeypatch, dtype):
     """Powers of t are not in what Inductor is given: four vectors, one of numbers."""
     from torch._inductor import compile_fx
 
@@ -403,14 +404,15 @@ def test_numbers_are_computed_before_the_kernel(compiler, monkeypatch):
         lambda g, *x, **options: (given.append(g), whole(g, *x, **options))[1],
     )
     before = kernel.Compiled.kernels
-    params = parameters()
+    params = parameters(dtype)
     optimizer = Optimizer(params, "adam", "compile")
     run(optimizer, params, zeroed, 2)
     assert kernel.Compiled.kernels == before + 1
     for graph in (module.graph for module in given):  # some are traced twice
         inputs = graph.find_nodes(op="placeholder")
         inputs = [node.meta["example_value"] for node in inputs]
-        assert sum(isinstance(x, torch.Tensor) for x in inputs) == 5  # or lengths
+        tensors = [x for x in inputs if isinstance(x, torch.Tensor)]  # or lengths
+        assert [x.dtype for x in tensors] == [dtype] * 5
         squares = [node for node in graph.nodes if "pow" in str(node.target)]
         assert len(squares) == 1 and squares[0].args[1] == 2  # g**2
         assert kernel._numbers(graph) == set()
@@ -494,6 +496,44 @@ def test_a_kernel_that_is_given_another_tensor_is_not_entered_directly(compiler)
     enter = kernel.Compiled(add).direct([x, y], x, y)
     enter([y, x])
     assert x.tolist() == [2, 2, 2] and y.tolist() == [3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    "scale",
+    [
+        lambda t: 3 / (1 - 0.5**t),
+        lambda t: torch.where(t > 1, 2 * t, -t),  # does not run on floats
+        lambda t: t,
+        lambda t: 2.0,
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_number_may_be_a_float(compiler, scale, dtype):
+    def multiply(x, t, scale):
+        x.copy_(x / scale(t) + x * scale(t))
+
+    x, t = torch.ones(3, dtype=dtype), torch.tensor(1.0, dtype=torch.float64)
+    enter = kernel.Compiled(multiply).direct([x, t], x, t, scale)
+    for number in (2.0, torch.tensor(3.0, dtype=torch.float64), 4.0):
+        y = torch.arange(3, dtype=dtype)
+        enter([y, number])
+        one = float(scale(torch.as_tensor(number, dtype=torch.float64)))
+        expected = torch.arange(3, dtype=dtype) * (1 / one + one)
+        torch.testing.assert_close(y, expected)
+
+
+@pytest.mark.parametrize("rule", ["adam", "radam", "sgd"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_numbers_are_given_one_by_one(compiler, monkeypatch, rule, dtype):
+    """As on a GPU."""
+    monkeypatch.setattr(kernel, "_pack", kernel._narrow)
+    found = []
+    for how in ("loop", "compile"):
+        params = parameters(dtype)
+        found.append(run(Optimizer(params, rule, how), params, zeroed, 9))
+    for (p, _), (q, _) in zip(*found, strict=True):
+        rtol = 1e-12 if dtype == torch.float64 else 1e-5
+        torch.testing.assert_close(p, q, rtol=rtol, atol=rtol / 100)
 
 
 # On a GPU

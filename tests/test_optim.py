@@ -532,6 +532,19 @@ def test_scheduler(name):
     resumed.load_state_dict(ours.state_dict())  # with what schedulers write in groups
 
 
+@pytest.mark.parametrize("rule", ["adam", "muon"])
+def test_no_backward_pass_through_parameters_that_a_step_has_changed(how, rule):
+    """It would give wrong gradients; torch's fused Adam lets it pass."""
+    first, second = params = parameters((3, 2), (2, 3))
+    optimizer = Optimizer(params, rule, how)
+    for seed in range(3):
+        give(params, seed)
+        loss = (first @ second).sum()
+        optimizer.step()
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            loss.backward()
+
+
 @pytest.fixture(scope="module")
 def compiled(compiler):
     """Makes fresh optimisers that share one compiled step."""
