@@ -9,8 +9,6 @@ from functools import lru_cache
 import torch
 from torch import Tensor, fx
 
-_CODES = {torch.float32: "f", torch.float64: "d"}
-
 
 class Compiled:
     """torch.compile of a function of tensors that changes them and returns nothing.
@@ -100,24 +98,26 @@ def _numbers_first(graph: fx.GraphModule, inputs: list) -> tuple[Callable, bool]
 
     Inside of a kernel they would be computed again for every few numbers of a
     parameter, and two powers take several times as long as the rest of Adam's step.
-    Also whether those lines run on floats as well as on tensors.
+    Also whether floats can be given in place of numbers.
     """
     from torch._inductor.compile_fx import compile_fx  # seconds, where it is used
     from torch.fx.passes.split_module import split_module
 
     numbers = _numbers(graph.graph)
     _multiply(graph.graph, numbers)
-    tensors = [x for x in _values(graph.graph).values() if isinstance(x, Tensor)]
-    if all(x.device.type == "cpu" for x in tensors):
+    if all(x.device.type == "cpu" for x in _tensors(graph.graph).values()):
         _pack(graph.graph, numbers)
     else:
         _narrow(graph.graph, numbers)  # a GPU is given a number as such
-    on_floats = _run_on_floats(graph.graph, numbers)
     parts = split_module(graph, None, lambda node: int(node not in numbers))
     kernel = parts.submod_1
     examples = [
         node.meta["example_value"] for node in kernel.graph.find_nodes(op="placeholder")
     ]
+    # a kernel takes no float, but a vector of them
+    on_floats = all(node.target in _FOR_FLOATS for node in numbers) and all(
+        x.ndim for x in examples if isinstance(x, Tensor)
+    )
     whole = fx.GraphModule(parts, parts.graph)  # not made lazily: that takes longer
     replaced = {"submod_1": compile_fx(kernel, examples, config_patches=_options())}
     if hasattr(parts, "submod_0"):
@@ -175,11 +175,10 @@ def _pack(graph: fx.Graph, numbers: set[fx.Node]) -> None:
     first = next(x for x in graph.nodes if x.op != "placeholder" and x not in numbers)
     for node in [node for node in graph.nodes if node in numbers]:
         first.prepend(node)  # they need nothing else
-    values = _values(graph)
-    read: dict[torch.dtype, list[fx.Node]] = {}
-    for node in _read(graph, numbers):
-        read.setdefault(_dtype(graph, values[node]), []).append(node)
-    for dtype, nodes in read.items():
+    values, vectors = _tensors(graph), {}
+    for node, dtype in _read(graph, numbers).items():
+        vectors.setdefault(dtype, []).append(node)
+    for dtype, nodes in vectors.items():
         with graph.inserting_before(first):
             vector = graph.call_function(_vector, (dtype, *nodes))
             vector.meta["example_value"] = _vector(dtype, *[values[x] for x in nodes])
@@ -189,77 +188,63 @@ def _pack(graph: fx.Graph, numbers: set[fx.Node]) -> None:
                 one = graph.call_method("clone", (place,))  # a branch wants no views
                 for x in (place, one):
                     x.meta["example_value"] = values[node].to(dtype)
-                for user in [x for x in node.users if x not in numbers]:
-                    user.replace_input_with(node, one)
-
-
-def _vector(dtype: torch.dtype, *numbers: Tensor | float) -> Tensor:
-    if isinstance(numbers[0], Tensor):
-        return torch.stack(numbers).to(dtype)
-    # an array: torch.tensor would take three times as long
-    return torch.frombuffer(array(_CODES[dtype], numbers), dtype=dtype)
+                _let_kernel_read(one, node, numbers)
 
 
 def _narrow(graph: fx.Graph, numbers: set[fx.Node]) -> None:
-    """Round numbers to what a kernel wants once: it would do it again for every few
+    """Round numbers to what a kernel reads once: it would do it again for every few
     numbers of a parameter."""
-    values = _values(graph)
-    for node in _read(graph, numbers):
-        dtype = _dtype(graph, values[node])
+    values = _tensors(graph)
+    for node, dtype in _read(graph, numbers).items():
         if dtype != values[node].dtype:
             after = node.next if node.op != "placeholder" else _first_operation(graph)
             with graph.inserting_before(after):
                 narrow = graph.call_method("to", (node, dtype))
             narrow.meta["example_value"] = values[node].to(dtype)
             numbers.add(narrow)
-            for user in [x for x in node.users if x not in numbers]:
-                user.replace_input_with(node, narrow)
+            _let_kernel_read(narrow, node, numbers)
 
 
-def _read(graph: fx.Graph, numbers: set[fx.Node]) -> list[fx.Node]:
-    """Numbers, given or computed, that the kernel reads."""
-    changed, found = _changed(graph), []
-    for node, x in _values(graph).items():
-        given = node.op == "placeholder" and isinstance(x, Tensor) and not x.ndim
-        if (given and node not in changed) or node in numbers:
-            if not numbers.issuperset(node.users):
-                found.append(node)
+def _read(graph: fx.Graph, numbers: set[fx.Node]) -> dict[fx.Node, torch.dtype]:
+    """Numbers, given or computed, that the kernel reads, and as what: as float32, where
+    no tensor is wider."""
+    tensors, changed = _tensors(graph), _changed(graph)
+    wide = any(
+        x.dtype == torch.float64
+        for node, x in tensors.items()
+        if x.ndim or node in changed
+    )
+    found = {}
+    for node, x in tensors.items():
+        given = node.op == "placeholder" and not x.ndim and node not in changed
+        if (given or node in numbers) and not numbers.issuperset(node.users):
+            narrow = x.dtype == torch.float64 and not wide
+            found[node] = torch.float32 if narrow else x.dtype
     return found
 
 
-def _dtype(graph: fx.Graph, number: Tensor) -> torch.dtype:
-    """That in which the kernel reads it: float32, where no tensor is wider."""
-    changed = _changed(graph)
-    wide = any(
-        x.dtype == torch.float64
-        for node, x in _values(graph).items()
-        if isinstance(x, Tensor) and (x.ndim or node in changed)
-    )
-    if number.dtype == torch.float64 and not wide:
-        return torch.float32
-    return number.dtype
+def _let_kernel_read(new: fx.Node, old: fx.Node, numbers: set[fx.Node]) -> None:
+    for user in [x for x in old.users if x not in numbers]:
+        user.replace_input_with(old, new)
 
 
-def _run_on_floats(graph: fx.Graph, numbers: set[fx.Node]) -> bool:
-    known = (operator.add, operator.sub, operator.mul, operator.truediv, operator.pow)
-    known += (operator.neg, _vector)
-    if any(node.target not in known for node in numbers):
-        return False
-    given = {
-        node
-        for node, x in _values(graph).items()
-        if node.op == "placeholder" and isinstance(x, Tensor) and not x.ndim
-    }
-    # the kernel is given vectors of them
-    return all(
-        node.target is _vector or numbers.issuperset(node.users)
-        for node in numbers | given
-    )
+def _vector(dtype: torch.dtype, *numbers: Tensor | float) -> Tensor:
+    if all(isinstance(x, Tensor) for x in numbers):
+        return torch.stack(numbers).to(dtype)
+    # an array: torch.tensor would take three times as long
+    code = {torch.float32: "f", torch.float64: "d"}[dtype]
+    return torch.frombuffer(array(code, numbers), dtype=dtype)
 
 
-def _values(graph: fx.Graph) -> dict[fx.Node, object]:
-    """What each node is like: a tensor, in most cases."""
-    return {node: node.meta.get("example_value") for node in graph.nodes}
+# what numbers are computed with that may be floats
+_FOR_FLOATS = {operator.add, operator.sub, operator.mul, operator.truediv, operator.pow}
+_FOR_FLOATS |= {operator.neg, _vector}
+
+
+def _tensors(graph: fx.Graph) -> dict[fx.Node, Tensor]:
+    """Nodes that are tensors, and one like each."""
+    values = {node: node.meta.get("example_value") for node in graph.nodes}
+    return {node: x for node, x in values.items() if isinstance(x, Tensor)}
 
 
 def _first_operation(graph: fx.Graph) -> fx.Node:
@@ -274,9 +259,8 @@ def _numbers(graph: fx.Graph) -> set[fx.Node]:
     """Nodes that compute a 0-dimensional tensor on the CPU from nothing but such, which
     are not changed themselves, as a parameter of one number is."""
     known, found, changed = set(), set(), _changed(graph)
-    for node in graph.nodes:
-        value = node.meta.get("example_value")
-        if not isinstance(value, Tensor) or value.ndim or value.device.type != "cpu":
+    for node, x in _tensors(graph).items():
+        if x.ndim or x.device.type != "cpu":
             continue
         if node.op == "placeholder":
             known |= {node} - changed

@@ -509,16 +509,19 @@ def test_a_kernel_that_is_given_another_tensor_is_not_entered_directly(compiler)
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_number_may_be_a_float(compiler, scale, dtype):
-    def multiply(x, t, scale):
-        x.copy_(x / scale(t) + x * scale(t))
+    def multiply(x, t, s, scale):
+        x.copy_(x / scale(t) + x * s)
 
-    x, t = torch.ones(3, dtype=dtype), torch.tensor(1.0, dtype=torch.float64)
-    enter = kernel.Compiled(multiply).direct([x, t], x, t, scale)
-    for number in (2.0, torch.tensor(3.0, dtype=torch.float64), 4.0):
+    def number(x):
+        return torch.tensor(x, dtype=torch.float64)
+
+    given = [torch.ones(3, dtype=dtype), number(1.0), number(2.0)]
+    enter = kernel.Compiled(multiply).direct(given, *given, scale)
+    one, other = number(3.0), number(4.0)
+    for t, s in ((2.0, 5.0), (one, 5.0), (2.0, one), (one, other)):
         y = torch.arange(3, dtype=dtype)
-        enter([y, number])
-        one = float(scale(torch.as_tensor(number, dtype=torch.float64)))
-        expected = torch.arange(3, dtype=dtype) * (1 / one + one)
+        enter([y, t, s])
+        expected = torch.arange(3, dtype=dtype) * (1 / scale(number(float(t))) + s)
         torch.testing.assert_close(y, expected)
 
 
